@@ -1,0 +1,57 @@
+/* Inside of struct dray_registry, for the files of this room only. Immutable after creation but for
+ * the token cache and libcurl's caches, which lock themselves. */
+#ifndef DRAY_REGISTRY_SHARED_H
+#define DRAY_REGISTRY_SHARED_H
+
+#include <curl/curl.h>
+#include <openssl/x509_vfy.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/log.h"
+#include "core/sync.h"
+#include "registry/auth.h"
+#include "registry/credentials.h"
+#include "registry/registry.h"
+#include "registry/url.h"
+
+/* The domain of Docker Hub's images, which is not where its registry lives. */
+#define DRAY_HUB_DOMAIN "docker.io"
+
+struct dray_mirror {
+    char *domain; /* of the references it serves */
+    struct dray_url url;
+};
+
+struct dray_registry {
+    struct dray_log log;
+    bool plain_http;
+    bool insecure;
+    int64_t stall_timeout_ms;
+    int64_t connect_timeout_ms;
+    char *user_agent;
+    char *cert_file; /* NULL: no client certificate */
+    char *key_file;
+    char *http_proxy; /* from HTTP_PROXY, which libcurl does not read; NULL: libcurl decides */
+    bool any_proxy;   /* the environment names a proxy for something */
+    struct curl_slist *headers; /* the user's own */
+    struct dray_mirror *mirrors;
+    size_t mirror_count;
+
+    X509_STORE *trust;          /* the user's own authorities; the system's once needed */
+    struct dray_mutex trust_mu; /* guards the next field; the store locks itself */
+    bool trust_complete DRAY_GUARDED_BY(&trust_mu);
+
+    struct dray_credentials *credentials;
+    struct dray_auth *auth;
+
+    CURLSH *share;                                   /* names and TLS sessions */
+    struct dray_mutex share_mu[CURL_LOCK_DATA_LAST]; /* each guards one kind of libcurl's data */
+};
+
+/** The authorities, for all connections of all threads. Reading the system's takes some 20 ms, so
+ *  it is done when the first connection needs them. Borrowed. */
+X509_STORE *dray_registry_trust(struct dray_registry *registry);
+
+#endif

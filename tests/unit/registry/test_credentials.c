@@ -1,0 +1,281 @@
+#include "registry/credentials.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "tests/unit/registry/fixture.h"
+
+static struct dray_credentials *parse(const char *json)
+{
+    struct dray_credentials *credentials = NULL;
+    struct dray_error err = { 0 };
+
+    if (dray_credentials_parse(json, strlen(json), NULL, &credentials, &err) != DRAY_OK)
+        fail_msg("%s: %s", json, err.text);
+    return credentials;
+}
+
+/* "user:password" of who is found, "" for nobody. */
+static const char *find(const struct dray_credentials *credentials, const char *host,
+                        const char *repository)
+{
+    const struct dray_credential *credential =
+        dray_credentials_find(credentials, host, repository, true);
+
+    return credential && credential->basic.text ? credential->basic.text : "";
+}
+
+static void each_form_of_an_entry_is_read(void **state)
+{
+    DRAY_AUTO_CREDENTIALS struct dray_credentials *credentials =
+        parse("{\"auths\":{"
+              "\"a.test\":{\"auth\":\"YWxpY2U6cDpzcw==\"},"
+              "\"b.test\":{\"username\":\"bob\",\"password\":\"secret\"},"
+              "\"c.test\":{\"auth\":\"PHRva2VuPjo=\",\"identitytoken\":\"refresh\"},"
+              "\"d.test\":{\"registrytoken\":\"bearer\"},"
+              "\"e.test\":{\"auth\":\"YWxpY2U6cHcAAAA=\"},"
+              "\"f.test\":{\"auth\":\"YWxpY2U6cHc\"},"
+              "\"g.test\":{}}}");
+    const struct dray_credential *found;
+
+    (void)state;
+    assert_string_equal(find(credentials, "a.test", "x"), "alice:p:ss"); /* C-3 */
+    assert_string_equal(find(credentials, "b.test", "x"), "bob:secret");
+    found = dray_credentials_find(credentials, "c.test", "x", true);
+    assert_string_equal(found->identity_token.text, "refresh");
+    found = dray_credentials_find(credentials, "d.test", "x", true);
+    assert_string_equal(found->registry_token.text, "bearer");
+    assert_string_equal(find(credentials, "e.test", "x"), "alice:pw");
+    assert_string_equal(find(credentials, "f.test", "x"), "alice:pw");
+    assert_null(dray_credentials_find(credentials, "g.test", "x", true));
+    assert_null(dray_credentials_find(credentials, "h.test", "x", true));
+}
+
+/* C-2 */
+static void scheme_and_path_are_stripped_and_exact_keys_win(void **state)
+{
+    DRAY_AUTO_CREDENTIALS struct dray_credentials *credentials =
+        parse("{\"auths\":{"
+              "\"https://a.test/v1/\":{\"username\":\"stripped\"},"
+              "\"a.test\":{\"username\":\"exact\"},"
+              "\"http://b.test:5000/whatever\":{\"username\":\"b\"},"
+              "\"c.test/v2/\":{\"username\":\"c\"}}}");
+
+    (void)state;
+    assert_string_equal(find(credentials, "a.test", "x"), "exact:");
+    assert_string_equal(find(credentials, "b.test:5000", "x"), "b:");
+    assert_string_equal(find(credentials, "b.test", "x"), "");
+    assert_string_equal(find(credentials, "c.test", "x"), "c:");
+}
+
+static void docker_hub_is_known_by_all_its_names(void **state)
+{
+    static const char *const keys[] = { "https://index.docker.io/v1/", "docker.io",
+                                        "index.docker.io", "registry-1.docker.io",
+                                        "https://registry-1.docker.io/v2/" };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        char json[256];
+        struct dray_credentials *credentials;
+
+        snprintf(json, sizeof(json), "{\"auths\":{\"%s\":{\"username\":\"hub\"}}}", keys[i]);
+        credentials = parse(json);
+        assert_string_equal(find(credentials, "docker.io", "library/x"), "hub:");
+        dray_credentials_free(credentials);
+    }
+    DRAY_AUTO_CREDENTIALS struct dray_credentials *both =
+        parse("{\"auths\":{\"docker.io\":{\"username\":\"podman\"},"
+              "\"https://index.docker.io/v1/\":{\"username\":\"docker\"}}}");
+    assert_string_equal(find(both, "docker.io", "library/x"), "docker:");
+}
+
+static void a_namespace_key_holds_for_what_is_below_it(void **state)
+{
+    DRAY_AUTO_CREDENTIALS struct dray_credentials *credentials =
+        parse("{\"auths\":{"
+              "\"a.test\":{\"username\":\"host\"},"
+              "\"a.test/team\":{\"username\":\"team\"},"
+              "\"a.test/team/app\":{\"username\":\"app\"}}}");
+
+    (void)state;
+    assert_string_equal(find(credentials, "a.test", "team/app"), "app:");
+    assert_string_equal(find(credentials, "a.test", "team/app/x"), "app:");
+    assert_string_equal(find(credentials, "a.test", "team/application"), "team:");
+    assert_string_equal(find(credentials, "a.test", "teams"), "host:");
+    assert_string_equal(find(credentials, "b.test", "team/app"), "");
+}
+
+static void a_malformed_file_is_refused_without_being_quoted(void **state)
+{
+    static const char *const rows[] = {
+        "",
+        "[]",
+        "{",
+        "hunter2",
+        "{\"auths\":[]}",
+        "{\"auths\":{\"a\":{\"auth\":\"hunter2!\"}}}",
+        "{\"auths\":{\"a\":{\"auth\":\"aHVudGVyMg==\"}}}",     /* no colon */
+        "{\"auths\":{\"a\":{\"auth\":\"Omh1bnRlcjI=\"}}}",     /* no user */
+        "{\"auths\":{\"a\":{\"auth\":\"YQBiOmh1bnRlcjI=\"}}}", /* NUL inside */
+        "{\"auths\":{\"a\":{\"username\":\"x:y\",\"password\":\"hunter2\"}}}",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct dray_credentials *credentials = NULL;
+        struct dray_error err = { 0 };
+
+        if (dray_credentials_parse(rows[i], strlen(rows[i]), NULL, &credentials, &err) !=
+            DRAY_EINVAL)
+            fail_msg("accepted: %s", rows[i]);
+        assert_null(credentials);
+        assert_lacks(err.text, "hunter2");
+    }
+}
+
+struct sink {
+    char text[512];
+    enum dray_log_level level;
+};
+
+static void keep_line(void *ctx, enum dray_log_level level, const char *text)
+{
+    struct sink *sink = ctx;
+
+    sink->level = level;
+    snprintf(sink->text, sizeof(sink->text), "%s", text);
+}
+
+static void helpers_are_ignored_aloud(void **state)
+{
+    static const char json[] = "{\"credsStore\":\"desktop\",\"auths\":{\"a.test\":{}}}";
+    struct sink sink = { 0 };
+    struct dray_log log = { .write = keep_line, .ctx = &sink, .level = DRAY_LOG_INFO };
+    DRAY_AUTO_CREDENTIALS struct dray_credentials *credentials = NULL;
+
+    (void)state;
+    assert_ok(dray_credentials_parse(json, strlen(json), &log, &credentials, NULL));
+    assert_contains(sink.text, "credsStore");
+}
+
+static void the_default_file_is_docker_s(void **state)
+{
+    DRAY_AUTO_CREDENTIALS struct dray_credentials *credentials = NULL;
+    char dir[] = "/tmp/dray-test-XXXXXX";
+    char path[64];
+    FILE *file;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof(path), "%s/config.json", dir);
+    file = fopen(path, "w");
+    assert_non_null(file);
+    fputs("{\"auths\":{\"a.test\":{\"username\":\"me\"}}}", file);
+    fclose(file);
+    setenv("DOCKER_CONFIG", dir, 1);
+    assert_ok(dray_credentials_new(NULL, NULL, NULL, &credentials, NULL));
+    assert_string_equal(find(credentials, "a.test", "x"), "me:");
+    unlink(path);
+
+    /* without it: anonymous */
+    dray_credentials_free(DRAY_TAKE(credentials));
+    assert_ok(dray_credentials_new(NULL, NULL, NULL, &credentials, NULL));
+    assert_string_equal(find(credentials, "a.test", "x"), "");
+    rmdir(dir);
+    setenv("DOCKER_CONFIG", "/nonexistent", 1);
+}
+
+static void a_named_file_must_be_there(void **state)
+{
+    struct dray_credentials *credentials = NULL;
+    struct dray_error err = { 0 };
+
+    (void)state;
+    assert_int_equal(dray_credentials_new("/nonexistent/auth.json", NULL, NULL, &credentials, &err),
+                     DRAY_EIO);
+    assert_contains(err.text, "/nonexistent/auth.json");
+    assert_int_equal(dray_credentials_new("/tmp", NULL, NULL, &credentials, &err), DRAY_EINVAL);
+}
+
+static void a_pipe_is_refused_at_once(void **state)
+{
+    const char *path = write_scratch("");
+    struct dray_credentials *credentials = NULL;
+    struct dray_error err = { 0 };
+    int rc;
+
+    (void)state;
+    unlink(path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    alarm(10); /* nobody ever writes into it */
+    rc = dray_credentials_new(path, NULL, NULL, &credentials, &err);
+    alarm(0);
+    unlink(path);
+    assert_int_equal(rc, DRAY_EINVAL);
+    assert_contains(err.text, path);
+}
+
+/* C-5 */
+static void the_command_line_beats_the_file_but_not_at_mirrors(void **state)
+{
+    const char *path = write_scratch("{\"auths\":{\"a.test\":{\"username\":\"file\"}}}");
+    DRAY_AUTO_CREDENTIALS struct dray_credentials *credentials = NULL;
+
+    (void)state;
+    assert_ok(dray_credentials_new(path, "me:pw:x", NULL, &credentials, NULL));
+    unlink(path);
+    assert_string_equal(find(credentials, "a.test", "x"), "me:pw:x");
+    assert_string_equal(find(credentials, "b.test", "x"), "me:pw:x");
+    assert_string_equal(dray_credentials_find(credentials, "a.test", "x", false)->basic.text,
+                        "file:");
+    assert_null(dray_credentials_find(credentials, "b.test", "x", false));
+}
+
+static void credentials_need_a_user_and_a_colon(void **state)
+{
+    static const char *const rows[] = { "", "hunter2", ":hunter2" };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct dray_credentials *credentials = NULL;
+        struct dray_error err = { 0 };
+
+        assert_int_equal(dray_credentials_new(NULL, rows[i], NULL, &credentials, &err),
+                         DRAY_EINVAL);
+        assert_lacks(err.text, "hunter2");
+    }
+}
+
+static void basic_is_encoded_as_rfc_7617_says(void **state)
+{
+    DRAY_AUTO_CREDENTIALS struct dray_credentials *credentials =
+        parse("{\"auths\":{\"a.test\":{\"username\":\"Aladdin\",\"password\":\"open sesame\"}}}");
+    DRAY_AUTO_SECRET struct dray_secret value = { 0 };
+
+    (void)state;
+    assert_ok(
+        dray_credential_basic(dray_credentials_find(credentials, "a.test", "x", true), &value));
+    assert_string_equal(value.text, "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+    assert_int_equal(value.len, strlen(value.text));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_form_of_an_entry_is_read),
+        cmocka_unit_test(scheme_and_path_are_stripped_and_exact_keys_win),
+        cmocka_unit_test(docker_hub_is_known_by_all_its_names),
+        cmocka_unit_test(a_namespace_key_holds_for_what_is_below_it),
+        cmocka_unit_test(a_malformed_file_is_refused_without_being_quoted),
+        cmocka_unit_test(helpers_are_ignored_aloud),
+        cmocka_unit_test(the_default_file_is_docker_s),
+        cmocka_unit_test(a_named_file_must_be_there),
+        cmocka_unit_test(a_pipe_is_refused_at_once),
+        cmocka_unit_test(the_command_line_beats_the_file_but_not_at_mirrors),
+        cmocka_unit_test(credentials_need_a_user_and_a_colon),
+        cmocka_unit_test(basic_is_encoded_as_rfc_7617_says),
+    };
+
+    return cmocka_run_group_tests(tests, set_up_libraries, tear_down_libraries);
+}

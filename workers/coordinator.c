@@ -1,0 +1,539 @@
+#include "workers/coordinator.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/buffer.h"
+#include "core/error.h"
+#include "core/image_config.h"
+#include "core/limits.h"
+#include "core/log.h"
+#include "storage/blob_store.h"
+#include "workers/resolve.h"
+#include "workers/retry.h"
+#include "workers/transfer.h"
+
+/* What one run carries from step to step. */
+struct run {
+    struct dray_image_pull *pull;
+    const struct dray_coordinator_shared *shared;
+    struct dray_client *client;
+    const struct dray_reference *reference;
+    struct dray_resolution resolution;
+    struct dray_source *source;
+};
+
+int dray_image_pull_new(const struct dray_reference *reference, struct dray_pull_result *result,
+                        struct dray_image_pull **ret_pull, struct dray_error *err)
+{
+    struct dray_image_pull *pull = calloc(1, sizeof(*pull));
+
+    if (!pull)
+        return dray_error_nomem(err);
+    pull->result = result;
+    dray_reference_canonical(reference, pull->name);
+    dray_mutex_init(&pull->mu);
+    *ret_pull = pull;
+    return DRAY_OK;
+}
+
+void dray_image_pull_free(struct dray_image_pull *pull)
+{
+    if (!pull)
+        return;
+    for (size_t i = 0; i < pull->item_count; i++)
+        dray_inflight_leave(pull->items[i].transfer);
+    free(pull->items);
+    dray_mutex_done(&pull->mu);
+    free(pull);
+}
+
+static void note_endpoint(void *ctx, const struct dray_endpoint *endpoint)
+{
+    struct dray_image_pull *pull = ctx;
+
+    dray_mutex_lock(&pull->mu);
+    snprintf(pull->endpoint, sizeof(pull->endpoint), "%s", endpoint->origin);
+    dray_mutex_unlock(&pull->mu);
+}
+
+/* Make the source: from here on the store is locked against removal, until the last transfer that
+ * goes by this source has ended. */
+static int make_source(struct run *run, struct dray_error *err)
+{
+    DRAY_AUTO_SOURCE struct dray_source *source = calloc(1, sizeof(*source));
+    int rc;
+
+    if (!source)
+        return dray_error_nomem(err);
+    source->references = 1;
+    source->lock_fd = -1;
+    source->store = run->shared->store;
+    source->cancel = run->shared->cancel;
+    source->log = &run->shared->log;
+    source->retries = run->shared->retries;
+    snprintf(source->repository, sizeof(source->repository), "%s", run->reference->path);
+    rc = dray_store_lock(run->shared->store, DRAY_LOCK_SHARED, run->shared->cancel,
+                         &source->lock_fd, err);
+    if (rc < 0)
+        return rc;
+    rc = dray_endpoint_list_make(run->shared->registry, run->reference, &source->endpoints, err);
+    if (rc < 0)
+        return rc;
+    run->source = DRAY_TAKE(source);
+    return DRAY_OK;
+}
+
+static int resolve(struct run *run, struct dray_error *err)
+{
+    struct dray_resolve_request request = {
+        .store = run->shared->store,
+        .client = run->client,
+        .cancel = run->shared->cancel,
+        .log = &run->shared->log,
+        .reference = run->reference,
+        .endpoints = &run->source->endpoints,
+        .platform = &run->shared->platform,
+        .platform_asked = run->shared->platform_asked,
+        .all_platforms = run->shared->all_platforms,
+        .retries = run->shared->retries,
+        .on_endpoint = note_endpoint,
+        .ctx = run->pull,
+    };
+    int rc = dray_resolve(&request, &run->resolution, err);
+
+    if (rc < 0)
+        return rc;
+    run->source->first = run->resolution.endpoint;
+    run->pull->result->digest = run->resolution.source_digest;
+    return DRAY_OK;
+}
+
+static int by_digest_then_index(const void *a, const void *b)
+{
+    const struct dray_item *left = a;
+    const struct dray_item *right = b;
+    int order = strcmp(left->blob.digest.text, right->blob.digest.text);
+
+    return order ? order
+                 : (left->blob_index > right->blob_index) - (left->blob_index < right->blob_index);
+}
+
+static int by_index(const void *a, const void *b)
+{
+    const struct dray_item *left = a;
+    const struct dray_item *right = b;
+
+    return (left->blob_index > right->blob_index) - (left->blob_index < right->blob_index);
+}
+
+static struct dray_item *add_item(struct dray_item *item, const struct dray_descriptor *blob,
+                                  enum dray_blob_role role, uint32_t blob_index)
+{
+    item->blob = *blob;
+    item->role = role;
+    item->blob_index = blob_index;
+    return item + 1;
+}
+
+/* List the distinct blobs of all images, in the order in which they stand there. */
+static int list_items(const struct dray_resolution *resolution, struct dray_item **ret_items,
+                      size_t *ret_count, struct dray_error *err)
+{
+    DRAY_AUTO_FREE struct dray_item *items = NULL;
+    struct dray_item *end;
+    size_t count = 0;
+    size_t kept = 0;
+
+    for (size_t i = 0; i < resolution->image_count; i++)
+        count += resolution->images[i]->layer_count + 1;
+    items = calloc(count + 1, sizeof(*items));
+    if (!items)
+        return dray_error_nomem(err);
+
+    end = items;
+    for (size_t i = 0; i < resolution->image_count; i++) {
+        const struct dray_manifest *image = resolution->images[i];
+
+        for (size_t k = 0; k < image->layer_count; k++)
+            end = add_item(end, &image->layers[k], DRAY_ROLE_LAYER, (uint32_t)(end - items));
+        end = add_item(end, &image->config, DRAY_ROLE_CONFIG, (uint32_t)(end - items));
+    }
+
+    qsort(items, count, sizeof(*items), by_digest_then_index);
+    for (size_t i = 0; i < count; i++) {
+        if (kept > 0 && strcmp(items[kept - 1].blob.digest.text, items[i].blob.digest.text) == 0) {
+            if (items[kept - 1].blob.size_bytes != items[i].blob.size_bytes)
+                return dray_error_set(err, DRAY_EPROTO, "blob %s is listed with two sizes",
+                                      items[i].blob.digest.text);
+            continue;
+        }
+        items[kept++] = items[i];
+    }
+    qsort(items, kept, sizeof(*items), by_index);
+
+    *ret_items = DRAY_TAKE(items);
+    *ret_count = kept;
+    return DRAY_OK;
+}
+
+/* Is a blob here? Configs are read and hashed, for the pull depends on what they say; one that has
+ * decayed is dropped, to be fetched again. Layers are taken by their size. */
+static bool is_here(struct dray_store *store, const struct dray_item *item)
+{
+    DRAY_AUTO_BUF struct dray_buf body = DRAY_BUF_INIT;
+    bool removed;
+
+    if (!dray_blob_exists(store, &item->blob.digest, item->blob.size_bytes))
+        return false;
+    if (!dray_media_type_is_config(item->blob.media_type) ||
+        dray_blob_read(store, &item->blob.digest, DRAY_CONFIG_MAX_BYTES, &body, NULL) !=
+            DRAY_EDIGEST)
+        return true;
+    dray_log(&store->log, DRAY_LOG_WARNING, "%s is damaged in the store: it is fetched again",
+             item->blob.digest.text);
+    return dray_blob_remove(store, &item->blob.digest, &removed, NULL) < 0;
+}
+
+/* Look every blob up; what is inline is put at once, what is missing waits for its transfer. */
+static int plan(struct run *run, struct dray_error *err)
+{
+    struct dray_image_pull *pull = run->pull;
+    DRAY_AUTO_FREE struct dray_item *items = NULL;
+    uint64_t total_bytes = 0;
+    size_t count = 0;
+    int rc;
+
+    rc = list_items(&run->resolution, &items, &count, err);
+    if (rc < 0)
+        return rc;
+
+    for (size_t i = 0; i < count; i++) {
+        const struct dray_descriptor *blob = &items[i].blob;
+
+        if (!dray_add_u64(total_bytes, blob->size_bytes, &total_bytes))
+            return dray_error_set(err, DRAY_EPROTO, "the sizes of its blobs overflow");
+        if (items[i].role == DRAY_ROLE_CONFIG && dray_media_type_is_config(blob->media_type) &&
+            blob->size_bytes > DRAY_CONFIG_MAX_BYTES)
+            return dray_error_set(err, DRAY_EPROTO, "config %s is too large: %" PRIu64 " bytes",
+                                  blob->digest.text, blob->size_bytes);
+        if (is_here(run->shared->store, &items[i])) {
+            items[i].state = DRAY_ITEM_EXISTS;
+        } else if (blob->data) {
+            rc = dray_blob_put(run->shared->store, &blob->digest, blob->data,
+                               (size_t)blob->size_bytes, err);
+            if (rc < 0)
+                return rc;
+            items[i].state = DRAY_ITEM_DONE;
+        }
+    }
+
+    pull->result->total_bytes = total_bytes;
+    dray_mutex_lock(&pull->mu);
+    pull->phase = DRAY_IMAGE_FETCHING;
+    pull->digest = run->resolution.source_digest;
+    pull->total_bytes = total_bytes;
+    pull->item_count = count;
+    pull->items = DRAY_TAKE(items);
+    dray_mutex_unlock(&pull->mu);
+    return DRAY_OK;
+}
+
+/* Join or start the transfer of one item. */
+static int want(struct run *run, struct dray_item *item, struct dray_error *err)
+{
+    struct dray_image_pull *pull = run->pull;
+    struct dray_transfer *transfer;
+    struct dray_transfer *before;
+    bool owner;
+    int rc;
+
+    rc = dray_inflight_join(run->shared->inflight, &item->blob, run->source, dray_transfer_run,
+                            &transfer, &owner, err);
+    if (rc < 0)
+        return rc;
+
+    dray_mutex_lock(&pull->mu);
+    before = item->transfer;
+    item->transfer = transfer;
+    item->owner = owner;
+    dray_mutex_unlock(&pull->mu);
+    dray_inflight_leave(before);
+
+    if (owner)
+        dray_pool_push(run->shared->pool, &transfer->job);
+    return DRAY_OK;
+}
+
+/* The largest layers start first: what is left at the end is then small. Before them go the
+ * configs, which tell most about what is wrong with an image. */
+static int starting_order(const void *a, const void *b)
+{
+    const struct dray_item *left = *(struct dray_item *const *)a;
+    const struct dray_item *right = *(struct dray_item *const *)b;
+
+    if (left->role != right->role)
+        return left->role == DRAY_ROLE_CONFIG ? -1 : 1;
+
+    return (left->blob.size_bytes < right->blob.size_bytes) -
+           (left->blob.size_bytes > right->blob.size_bytes);
+}
+
+static void set_state(struct dray_image_pull *pull, struct dray_item *item,
+                      enum dray_item_state state)
+{
+    dray_mutex_lock(&pull->mu);
+    item->state = state;
+    dray_mutex_unlock(&pull->mu);
+}
+
+/* Look at one item. *ret_waiting: its transfer still runs. */
+static int check_item(struct run *run, struct dray_item *item, bool *ret_waiting,
+                      struct dray_error *err)
+{
+    struct dray_transfer_view view;
+    struct dray_error failure = { 0 };
+
+    *ret_waiting = false;
+    dray_transfer_look(item->transfer, &view, &failure);
+    switch (view.phase) {
+    case DRAY_TRANSFER_QUEUED:
+    case DRAY_TRANSFER_RUNNING:
+        *ret_waiting = true;
+        return DRAY_OK;
+    case DRAY_TRANSFER_DONE:
+        if (item->owner)
+            run->pull->result->fetched_bytes += item->transfer->received_bytes;
+        set_state(run->pull, item, DRAY_ITEM_DONE);
+        return DRAY_OK;
+    case DRAY_TRANSFER_FAILED:
+        break;
+    }
+    if (!item->owner && dray_retry_elsewhere(failure.code)) {
+        /* It failed by the ways of another image; ours may be better. */
+        *ret_waiting = true;
+        return want(run, item, err);
+    }
+    set_state(run->pull, item, DRAY_ITEM_FAILED);
+    if (err)
+        *err = failure;
+    return failure.code;
+}
+
+/* Look at every item that has a transfer. *ret_waiting: some of them still run. */
+static int check_items(struct run *run, bool *ret_waiting, struct dray_error *err)
+{
+    struct dray_image_pull *pull = run->pull;
+
+    *ret_waiting = false;
+    for (size_t i = 0; i < pull->item_count; i++) {
+        struct dray_item *item = &pull->items[i];
+        bool waiting;
+        int rc;
+
+        if (item->state != DRAY_ITEM_WAITING || !item->transfer)
+            continue;
+        rc = check_item(run, item, &waiting, err);
+        if (rc < 0)
+            return rc;
+        *ret_waiting = *ret_waiting || waiting;
+    }
+    return DRAY_OK;
+}
+
+/* Start what is missing, until something fails. */
+static int start_transfers(struct run *run, struct dray_error *err)
+{
+    struct dray_image_pull *pull = run->pull;
+    DRAY_AUTO_FREE struct dray_item **missing = NULL;
+    uint64_t seen = dray_inflight_finished(run->shared->inflight);
+    size_t count = 0;
+
+    missing = calloc(pull->item_count + 1, sizeof(missing[0]));
+    if (!missing)
+        return dray_error_nomem(err);
+    for (size_t i = 0; i < pull->item_count; i++) {
+        if (pull->items[i].state == DRAY_ITEM_WAITING)
+            missing[count++] = &pull->items[i];
+    }
+    qsort(missing, count, sizeof(missing[0]), starting_order);
+
+    for (size_t i = 0; i < count; i++) {
+        uint64_t finished;
+        bool waiting;
+        int rc;
+
+        rc = want(run, missing[i], err);
+        if (rc < 0)
+            return rc;
+        /* The queue is bounded, so this may take as long as the pull itself. */
+        finished = dray_inflight_finished(run->shared->inflight);
+        if (finished == seen)
+            continue;
+        seen = finished;
+        rc = check_items(run, &waiting, err);
+        if (rc < 0)
+            return rc;
+    }
+    return DRAY_OK;
+}
+
+/* Until every transfer is done or one has failed. */
+static int wait_for_transfers(struct run *run, struct dray_error *err)
+{
+    uint64_t seen = dray_inflight_finished(run->shared->inflight);
+
+    for (;;) {
+        bool waiting;
+        int rc = check_items(run, &waiting, err);
+
+        if (rc < 0 || !waiting)
+            return rc;
+        seen = dray_inflight_wait(run->shared->inflight, seen);
+    }
+}
+
+/* Hold an image's config to its manifest; the tag of a lone image takes its platform from there. */
+static int check_config(struct run *run, const struct dray_manifest *manifest,
+                        struct dray_error *err)
+{
+    DRAY_AUTO_BUF struct dray_buf body = DRAY_BUF_INIT;
+    DRAY_AUTO_IMAGE_CONFIG struct dray_image_config *config = NULL;
+    const struct dray_platform *wanted = &run->shared->platform;
+    char offered[DRAY_PLATFORM_TEXT_MAX];
+    char asked[DRAY_PLATFORM_TEXT_MAX];
+    int rc;
+
+    if (!dray_media_type_is_config(manifest->config.media_type))
+        return DRAY_OK;
+    rc = dray_blob_read(run->shared->store, &manifest->config.digest, DRAY_CONFIG_MAX_BYTES, &body,
+                        err);
+    if (rc < 0)
+        return rc;
+    rc = dray_image_config_parse(body.data, body.len, &config, err);
+    if (rc == DRAY_OK)
+        rc = dray_image_config_check(config, manifest, err);
+    if (rc < 0)
+        return dray_error_wrap(err, rc, "config %s", manifest->config.digest.text);
+    if (run->shared->all_platforms)
+        return DRAY_OK;
+
+    /* What the index says of a platform beats what the config says, which often lacks the variant.
+     */
+    if (run->resolution.root.has_platform)
+        return DRAY_OK;
+    if (dray_platform_rank(wanted, &config->platform) == 0) {
+        dray_platform_format(&config->platform, offered);
+        dray_platform_format(wanted, asked);
+        if (run->shared->platform_asked)
+            return dray_error_set(err, DRAY_EUNSUPPORTED, "the image is for %s, not for %s",
+                                  offered, asked);
+        dray_log(&run->shared->log, DRAY_LOG_WARNING, "%s is for %s; this machine is %s",
+                 run->pull->name, offered, asked);
+    }
+    run->resolution.root.has_platform = true;
+    run->resolution.root.platform = config->platform;
+    return DRAY_OK;
+}
+
+/* Everything is here: make it durable, then give it its name. */
+static int commit(struct run *run, bool *ret_moved, struct dray_error *err)
+{
+    struct dray_tag tag = { .name = run->pull->name,
+                            .source_digest = run->resolution.source_digest };
+    int rc;
+
+    for (size_t i = 0; i < run->resolution.image_count; i++) {
+        rc = check_config(run, run->resolution.images[i], err);
+        if (rc < 0)
+            return rc;
+    }
+    rc = dray_blob_barrier(run->shared->store, err);
+    if (rc < 0)
+        return rc;
+    tag.descriptor = run->resolution.root;
+    return dray_tag_set(run->shared->store, &tag, run->shared->cancel, ret_moved, err);
+}
+
+static int pull_image(struct run *run, struct dray_error *err)
+{
+    bool moved = false;
+    int rc;
+
+    rc = make_source(run, err);
+    if (rc < 0)
+        return rc;
+    rc = resolve(run, err);
+    if (rc < 0)
+        return rc;
+    if (run->resolution.unchanged) {
+        run->pull->result->status = DRAY_PULL_UNCHANGED;
+        return DRAY_OK;
+    }
+
+    rc = plan(run, err);
+    if (rc < 0)
+        return rc;
+    rc = start_transfers(run, err);
+    if (rc < 0)
+        return rc;
+    rc = wait_for_transfers(run, err);
+    if (rc < 0)
+        return rc;
+    rc = commit(run, &moved, err);
+    if (rc < 0)
+        return rc;
+    run->pull->result->status =
+        moved || run->pull->result->fetched_bytes > 0 ? DRAY_PULL_NEW : DRAY_PULL_UNCHANGED;
+    return DRAY_OK;
+}
+
+/* Transfers that this image waits for no more stop, unless another image wants them. */
+static void give_up_transfers(struct dray_image_pull *pull)
+{
+    for (size_t i = 0; i < pull->item_count; i++) {
+        struct dray_item *item = &pull->items[i];
+        struct dray_transfer *transfer = NULL;
+
+        dray_mutex_lock(&pull->mu);
+        if (item->state == DRAY_ITEM_WAITING)
+            transfer = DRAY_TAKE(item->transfer);
+        dray_mutex_unlock(&pull->mu);
+        dray_inflight_leave(transfer);
+    }
+}
+
+static void finish(struct dray_image_pull *pull)
+{
+    give_up_transfers(pull);
+    /* Items borrow inline data from the manifests, which go now. */
+    dray_mutex_lock(&pull->mu);
+    for (size_t i = 0; i < pull->item_count; i++)
+        pull->items[i].blob.data = NULL;
+    pull->digest = pull->result->digest;
+    pull->phase = DRAY_IMAGE_FINISHED;
+    dray_mutex_unlock(&pull->mu);
+}
+
+void dray_image_pull_fail(struct dray_image_pull *pull, const struct dray_error *error)
+{
+    pull->result->error = *error;
+    finish(pull);
+}
+
+void dray_image_pull_run(struct dray_image_pull *pull, const struct dray_coordinator_shared *shared,
+                         struct dray_client *client)
+{
+    struct run run = {
+        .pull = pull, .shared = shared, .client = client, .reference = &pull->result->reference
+    };
+    struct dray_error err = { 0 };
+
+    if (pull_image(&run, &err) < 0)
+        pull->result->error = err;
+    finish(pull);
+    dray_resolution_done(&run.resolution);
+    dray_source_release(run.source);
+}
