@@ -1,0 +1,215 @@
+# Access: credentials, tokens, TLS, proxies; and what is never told to whom.
+
+setup_file() {
+    . "${BATS_TEST_DIRNAME}/helpers.bash"
+    compose small fleet/00
+    registry_start htpasswd basic
+    push_image "$DRAY_IMAGES/small" "$REGISTRY/small:latest"
+    registry_start token token --expires-in 300
+    push_image "$DRAY_IMAGES/small" "$REGISTRY/small:latest"
+    push_image "$DRAY_IMAGES/fleet/00" "$REGISTRY/fleet/00:latest"
+    registry_start tls tls
+    push_image "$DRAY_IMAGES/small" "$REGISTRY/small:latest"
+    registry_start plain plain
+    push_image "$DRAY_IMAGES/small" "$REGISTRY/small:latest"
+}
+
+teardown_file() {
+    . "${BATS_TEST_DIRNAME}/helpers.bash"
+    stop_all
+}
+
+setup() {
+    . "${BATS_TEST_DIRNAME}/helpers.bash"
+    STORE=$BATS_TEST_TMPDIR/store
+    mkdir -p "$DOCKER_CONFIG"
+    rm -f "$DOCKER_CONFIG/config.json"
+}
+
+# docker_config HOST USER PASSWORD: write the file that docker login writes.
+docker_config() {
+    jq -n --arg host "$1" --arg auth "$(printf '%s:%s' "$2" "$3" | base64 -w0)" \
+        '{auths: {($host): {auth: $auth}}}' > "$DOCKER_CONFIG/config.json"
+}
+
+@test "without credentials the user is told to give some" {
+    for kind in basic token; do
+        server_use "$kind"
+        run --separate-stderr dray pull "$REGISTRY/small"
+        expect 5
+        says "$REGISTRY/small:latest"
+        says --creds
+    done
+}
+
+@test "wrong credentials are refused and not shown" {
+    for kind in basic token; do
+        server_use "$kind"
+        run --separate-stderr dray pull --log-level debug --creds "$REGISTRY_USER:sesame-wrong" "$REGISTRY/small"
+        expect 5
+        says_not sesame
+    done
+}
+
+@test "credentials come from Docker's config.json" {
+    for kind in basic token; do
+        server_use "$kind"
+        docker_config "$REGISTRY" "$REGISTRY_USER" "$REGISTRY_PASSWORD"
+        run --separate-stderr dray pull --log-level debug --store "$STORE.$kind" "$REGISTRY/small"
+        expect 0
+        says_not "$REGISTRY_PASSWORD"
+    done
+}
+
+@test "credentials come from --authfile and --creds too" {
+    server_use basic
+    docker_config "$REGISTRY" "$REGISTRY_USER" "$REGISTRY_PASSWORD"
+    mv "$DOCKER_CONFIG/config.json" "$BATS_TEST_TMPDIR/auth.json"
+    run --separate-stderr dray pull --authfile "$BATS_TEST_TMPDIR/auth.json" "$REGISTRY/small"
+    expect 0
+    run --separate-stderr dray pull --store "$STORE.2" --creds "$REGISTRY_USER:$REGISTRY_PASSWORD" "$REGISTRY/small"
+    expect 0
+    run --separate-stderr dray pull --authfile "$BATS_TEST_TMPDIR/absent.json" "$REGISTRY/small"
+    [[ $status -ne 0 ]]
+    says absent.json
+}
+
+@test "all workers share one token request" {
+    local before
+    server_use token
+    before=$(grep -c 'GET /token' "$(servers_dir token-token)/log" || true)
+    run --separate-stderr dray pull --creds "$REGISTRY_USER:$REGISTRY_PASSWORD" "$REGISTRY/small"
+    expect 0
+    [[ $(($(grep -c 'GET /token' "$(servers_dir token-token)/log") - before)) -eq 1 ]]
+}
+
+@test "a token that expires in mid-pull is renewed" {
+    hostile_start h30-token-5s --synthetic demo:3:2Mi
+    # Layers of 2 MiB at 256 KiB/s take longer than a token lives; one job at a time, so that later
+    # requests come after its end.
+    run --separate-stderr dray pull --jobs 1 "$HOSTILE/demo"
+    tokens=$(hostile_requests | jq -s 'map(select(.kind == "token")) | length')
+    hostile_stop
+    expect 0
+    check_store
+    ((tokens > 1)) || fail "$tokens token requests"
+}
+
+@test "an unknown authority is refused, with advice; --cacert and --insecure accept it" {
+    server_use tls
+    run --separate-stderr dray pull "$REGISTRY/small"
+    expect 1
+    says certificate
+    says --cacert
+    run --separate-stderr dray pull --cacert "$REGISTRY_CA" "$REGISTRY/small"
+    expect 0
+    run --separate-stderr dray pull --store "$STORE.2" --insecure "$REGISTRY/small"
+    expect 0
+}
+
+@test "expired certificates and those of other hosts are refused and named" {
+    server_use plain
+    nginx_start --name expired --tls expired
+    run --separate-stderr dray pull --cacert "$NGINX_CA" "$NGINX/small"
+    expect 1
+    says expired
+    nginx_start --name wronghost --tls wronghost
+    run --separate-stderr dray pull --cacert "$NGINX_CA" "$NGINX/small"
+    expect 1
+    nginx_stop expired
+    nginx_stop wronghost
+}
+
+@test "a client certificate opens a registry that insists on one" {
+    local ca
+    server_use plain
+    ca=$(servers_dir)/ca
+    make_ca "$ca"
+    nginx_start --name mutual --tls --client-ca "$ca/ca.crt"
+    run --separate-stderr dray pull --cacert "$NGINX_CA" "$NGINX/small"
+    [[ $status -ne 0 ]]
+    run --separate-stderr dray pull --cacert "$NGINX_CA" --cert "$ca/client.crt" --key "$ca/client.key" "$NGINX/small"
+    nginx_stop mutual
+    expect 0
+    check_store
+}
+
+@test "over TLS the server sees HTTP/2 and verified blobs arrive" {
+    server_use plain
+    nginx_start --name h2 --tls
+    run --separate-stderr dray pull --cacert "$NGINX_CA" "$NGINX/small"
+    expect 0
+    check_store
+    grep -q 'HTTP/2.0" 200' "$NGINX_ACCESS_LOG" || fail "$(cat "$NGINX_ACCESS_LOG")"
+    nginx_stop h2
+}
+
+@test "a redirect to another origin carries no credentials, headers or client certificates" {
+    hostile_start h20-307-other-origin --user user:pass-secret
+    hostile_scenario '{"auth": {"mode": "basic", "user": "user", "password": "pass-secret"}, "rules": [
+        {"match": {"kind": "blob", "listener": "main"}, "action": {"redirect": "{url:cdn}{path}"}}]}'
+    run --separate-stderr dray pull --creds user:pass-secret --header 'X-Meta-Secret: sesame' "$HOSTILE/demo"
+    expect 0
+    check_store
+    hostile_requests > "$BATS_TEST_TMPDIR/log"
+    hostile_stop
+    jq -es 'map(select(.listener == "cdn")) | length > 0' "$BATS_TEST_TMPDIR/log" > /dev/null
+    jq -es 'map(select(.listener == "cdn") | .headers | (has("authorization") or has("x-meta-secret"))) | any | not' \
+        "$BATS_TEST_TMPDIR/log" > /dev/null || fail "$(cat "$BATS_TEST_TMPDIR/log")"
+    jq -es 'map(select(.listener == "main" and .kind == "blob") | .headers | (has("authorization") and has("x-meta-secret"))) | all' \
+        "$BATS_TEST_TMPDIR/log" > /dev/null || fail "$(cat "$BATS_TEST_TMPDIR/log")"
+}
+
+@test "plain http is spoken only to loopback, unless it is asked for" {
+    run --separate-stderr dray pull --retries 0 --connect-timeout 2 registry.test:1/small
+    expect 1
+    says https://registry.test:1
+    says_not http://registry.test
+}
+
+@test "a proxy from the environment is used, and NO_PROXY respected" {
+    server_use plain
+    nginx_start --name proxy --upstream "$REGISTRY_URL"
+    http_proxy=$NGINX_URL run --separate-stderr dray pull --plain-http registry.test/small
+    expect 0
+    grep -q 'GET http://registry.test/v2/small\|GET /v2/small' "$NGINX_ACCESS_LOG"
+    http_proxy=$NGINX_URL no_proxy=registry.test run --separate-stderr dray pull --store "$STORE.2" --retries 0 --plain-http registry.test/small
+    expect 1
+    nginx_stop proxy
+}
+
+@test "a mirror is asked first, and the upstream when the mirror is dead or lacks the image" {
+    server_use plain
+    nginx_start --name mirror --upstream "$REGISTRY_URL"
+    run --separate-stderr dray pull --mirror "127.0.0.1:1=$NGINX_URL" 127.0.0.1:1/small
+    expect 0
+    grep -q 'GET /v2/small/manifests' "$NGINX_ACCESS_LOG"
+    nginx_stop mirror
+    run --separate-stderr dray pull --store "$STORE.2" --mirror "$REGISTRY=http://127.0.0.1:1" "$REGISTRY/small"
+    expect 0
+    nginx_start --name empty --root "$BATS_TEST_TMPDIR"
+    run --separate-stderr dray pull --store "$STORE.3" --mirror "$REGISTRY=$NGINX_URL" "$REGISTRY/small"
+    expect 0
+    grep -q 'GET /v2/small/manifests' "$NGINX_ACCESS_LOG"
+    nginx_stop empty
+}
+
+@test "a mirror is asked for nothing but the images of its registry" {
+    server_use plain
+    nginx_start --name unasked --upstream "$REGISTRY_URL"
+    run --separate-stderr dray pull --retries 0 --mirror "$NGINX_URL" --mirror "quay.io=$NGINX_URL" 127.0.0.1:1/small
+    nginx_stop unasked
+    expect 1
+    [ ! -s "$NGINX_ACCESS_LOG" ]
+}
+
+@test "no secret stands in the command line that others can read" {
+    server_use basic
+    nginx_start --name slow --upstream "$REGISTRY_URL" --extra 'limit_rate 500k;'
+    DRAY_STORE=$STORE "$DRAY" pull -q --creds "$REGISTRY_USER:$REGISTRY_PASSWORD" "$NGINX/small" 3>&- &
+    wait_until 10 test -d "$STORE/dray/staging"
+    ! tr '\0' ' ' < "/proc/$!/cmdline" | grep -F "$REGISTRY_PASSWORD" || fail "the password is visible"
+    kill -INT $!
+    wait $! || true
+    nginx_stop slow
+}
