@@ -99,9 +99,13 @@ int dray_file_sync_dir(const struct dray_store *store, const char *path, struct 
 int dray_file_write_error(const struct dray_store *store, const char *path, uint64_t needed_bytes,
                           int sys_errno, struct dray_error *err)
 {
-    int rc = dray_error_errno(err, sys_errno, "write %s/%s: %" PRIu64 " more bytes needed",
-                              store->root, path, needed_bytes);
+    int rc;
 
+    /* The number helps only where room is what is lacking. */
+    if (sys_errno != ENOSPC && sys_errno != EDQUOT && sys_errno != EFBIG)
+        return dray_error_errno(err, sys_errno, "write %s/%s", store->root, path);
+    rc = dray_error_errno(err, sys_errno, "write %s/%s: %" PRIu64 " more bytes needed", store->root,
+                          path, needed_bytes);
     if (rc == DRAY_ENOSPC)
         dray_error_hint(err, "make room in %s, or choose another store", store->root);
     return rc;

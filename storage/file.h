@@ -31,8 +31,8 @@ int dray_file_write(const struct dray_store *store, const char *path, const void
 int dray_file_sync_dir(const struct dray_store *store, const char *path, struct dray_error *err);
 
 /**
- * The error of a write that failed for sys_errno: it names the path and how many more bytes are
- * needed, and when the disk is full says what to do.
+ * The error of a write that failed for sys_errno: it names the path; where room is lacking, how
+ * many more bytes are needed; and when the disk is full, what to do.
  *
  * @return DRAY_ENOSPC, DRAY_ENOMEM or DRAY_EIO
  */

@@ -363,6 +363,19 @@ static void the_default_root_follows_the_environment(void **state)
     }
 }
 
+static void a_failed_write_asks_for_room_only_where_room_is_lacking(void **state)
+{
+    char root[] = "store";
+    struct dray_store store = { .root = root };
+    struct dray_error err = { 0 };
+
+    (void)state;
+    assert_int_equal(dray_file_write_error(&store, "x", 5, ENOSPC, &err), DRAY_ENOSPC);
+    assert_non_null(strstr(err.text, "store/x: 5 more bytes needed"));
+    assert_int_equal(dray_file_write_error(&store, "x", 5, EMFILE, &err), DRAY_EIO);
+    assert_non_null(strstr(err.text, "store/x: Too many open files"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -383,6 +396,7 @@ int main(void)
         scratch_test(a_read_only_file_system_can_be_read),
         scratch_test(waiting_for_the_store_lock_is_logged),
         scratch_test(the_default_root_follows_the_environment),
+        cmocka_unit_test(a_failed_write_asks_for_room_only_where_room_is_lacking),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
