@@ -634,6 +634,8 @@ assert stats["bytes"]["main"] == int(sys.argv[1]), stats' "$((LAYER_BYTES + ${#M
 }
 
 @test "every scenario file loads, its rules come to bear, and each case has one" {
+    # curl 7.88 hangs for good now and then with -Z, whatever its own time limit is.
+    ask() { timeout 2 curl -sZ -m 0.2 "$@"; }
     for case in {1..12} {20..29}; do
         compgen -G "$SUPPORT_DIR/scenarios/h$(printf %02d "$case")-*.json" > /dev/null
     done
@@ -647,10 +649,10 @@ assert stats["bytes"]["main"] == int(sys.argv[1]), stats' "$((LAYER_BYTES + ${#M
         hostile_scenario "$file" > /dev/null
         bearer="Authorization: Bearer $(curl -s -m 0.2 "$HOSTILE_URL/token?scope=repository:demo:pull" | grep -o '"token": "[^"]*' | cut -d '"' -f 4)"
         # without and with a token, to the end of redirects, the whole and parts
-        curl -sZ -m 0.2 "${targets[@]}" || true
-        curl -sZ -m 0.2 -L --max-redirs 3 -H "$bearer" "${targets[@]}" || true
-        curl -sZ -m 0.2 -I -H "$bearer" "${targets[@]}" || true
-        curl -sZ -m 0.2 -L --max-redirs 3 -H "$bearer" -H 'Range: bytes=5-' "${targets[@]}" || true
+        ask "${targets[@]}" || true
+        ask -L --max-redirs 3 -H "$bearer" "${targets[@]}" || true
+        ask -I -H "$bearer" "${targets[@]}" || true
+        ask -L --max-redirs 3 -H "$bearer" -H 'Range: bytes=5-' "${targets[@]}" || true
         stats=$(hostile_stats)
         if [[ $stats == *'"applied": 0'* ]]; then
             echo "$file: a rule never applied: $stats" >&2
