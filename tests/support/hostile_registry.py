@@ -12,7 +12,11 @@ prints one line of JSON when it is ready, {"pid", "listeners": {NAME: {"url", "h
 
 LISTENERS. Three always exist: `main`, `cdn` (another origin, for redirects) and `plain` (always
 http). They are on 127.0.0.1 at free ports unless `--listen NAME=URL` says otherwise; further names
-may be added. With --tls-cert, those without a scheme of their own (except `plain`) speak TLS.
+may be added. With --tls-cert, those without a scheme of their own (except `plain`) speak TLS, and
+with --http2 also HTTP/2. With the scheme hole:// nobody answers there, not even the kernel.
+
+PROXY. Every listener is a proxy too: it takes requests for whole URLs, and CONNECT, and whatever
+host they name is this registry (a tunnel leads to the listener that has the port).
 
 SCENARIO. A JSON object; unknown keys are refused.
 
@@ -24,9 +28,9 @@ SCENARIO. A JSON object; unknown keys are refused.
 The first rule that applies to a request is carried out; a request without one is answered honestly.
 
 `match`: every key given must hold.
-    kind       connect|ping|token|manifest|blob|tags|other, or a list. "connect" is the moment after
-               accept, before TLS; of the actions it takes delay, close, rst and stall. Give
-               it a listener too, or the admin requests meet it as well
+    kind       connect|ping|token|manifest|blob|tags|tunnel|other, or a list. "connect" is the moment
+               after accept, before TLS; of the actions it takes delay, close, rst and stall. Give
+               it a listener too, or the admin requests meet it as well. "tunnel" is a CONNECT
     listener   name, or a list                    method     GET, or a list
     path       regex, whole path, no query        query      regex, searched in the query string
     name       regex, whole repository name       reference  regex, whole tag or digest
@@ -65,7 +69,14 @@ The first rule that applies to a request is carried out; a request without one i
     close, rst, stall   where to end the connection in order, by reset, or to say no more:
                    "start", "mid-headers", or a position in the body. A reset may destroy bytes
                    that were sent before it, so the client sees that many or fewer
-    stall_seconds  stall only so long, then go on (default: until the client leaves)
+    rst_stream     the same by RST_STREAM, HTTP/2 only; h2_error is its code (default: 2)
+    goaway         here goes a GOAWAY with h2_error (default: 0) and last_stream (default: the last
+                   there is); what it disowns ends here with the connection, else the reply goes on
+    stall_seconds  stall only so long, then go on (default: until the client leaves); over HTTP/2
+                   only the reply stalls, and there are PINGs
+    gone           after this reply the listener is dead and its connections end: "refuse"
+                   connections, or a "hole" that never accepts any
+In a tunnel positions count what comes back through it, and fractions are of a MiB.
 A position is a number of bytes, negative from the end, or a fraction such as 0.5.
 
 Texts may hold {url:LISTENER} {authority:LISTENER} {port:LISTENER} (without a name: this one),
@@ -84,7 +95,10 @@ end: complete|close|rst|client-gone|stopped|tls-failed.
 
 ADMIN, for loopback peers: GET /_hostile/stats counts everything (and first waits until what is
 being answered has reached the log), POST /_hostile/scenario loads one, POST /_hostile/reset zeroes
-counters and forgets tokens. Admin requests are neither logged nor counted.
+counters and forgets tokens. Admin requests are neither logged nor counted, and are HTTP/1.1.
+Among the counters "seconds" tells how many body bytes were handed to the kernel in each second of
+the clock; with a small --send-buffer that is close to what clients have taken. "unheard" tells how
+many attempts to connect (SYNs, the repeated ones too) each hole has met.
 """
 
 import argparse
@@ -123,6 +137,8 @@ def tls_context(options):
             context.load_verify_locations(options.tls_client_ca)
             optional = options.tls_client_optional
             context.verify_mode = ssl.CERT_OPTIONAL if optional else ssl.CERT_REQUIRED
+        if options.http2:
+            context.set_alpn_protocols(["h2", "http/1.1"])
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"TLS files: {error}") from error
     return context
@@ -134,7 +150,8 @@ def parse_arguments(arguments):
     add = parser.add_argument
     add("--layout", action="append", default=[], metavar="NAME=DIR[:TAG]",
         help="serve an OCI image layout under this name; repeatable")
-    add("--synthetic", action="append", default=[], metavar="NAME:LAYERS:BYTES[:SEED]",
+    add("--synthetic", action="append", default=[],
+        metavar="NAME:LAYERS:BYTES[+LAYERS:BYTES]...[:SEED]",
         help="make and serve an image NAME:latest with layers of exactly BYTES (K M G Ki Mi Gi)")
     add("--write-layout", metavar="DIR", help="write the synthetic image there and exit")
     add("--scenario", metavar="FILE", help="how to misbehave (default: not at all)")
@@ -144,6 +161,8 @@ def parse_arguments(arguments):
     add("--tls-key", metavar="FILE", help="its key")
     add("--tls-client-ca", metavar="FILE", help="ask for client certificates of this CA")
     add("--tls-client-optional", action="store_true", help="... but do not insist")
+    add("--http2", action="store_true", help="speak HTTP/2 with TLS clients that offer it")
+    add("--send-buffer", type=int, metavar="BYTES", help="how much the kernel may hold per connection")
     add("--auth", choices=["none", "basic", "bearer"], help="beats the scenario's auth mode")
     add("--user", metavar="USER:PASSWORD", help="the credentials that basic and /token want")
     add("--expires-in", type=float, metavar="SECONDS", help="lifetime of issued tokens")
@@ -157,13 +176,15 @@ def load_images(options, scratch):
     for spec in options.layout:
         store.add_layout(spec)
     for number, spec in enumerate(options.synthetic):
-        fields = spec.split(":")
-        if len(fields) not in (3, 4) or not fields[0] or not fields[1].isdigit():
-            raise ConfigError(f"--synthetic wants NAME:LAYERS:BYTES[:SEED], got {spec!r}")
+        match = re.fullmatch(r"([^:]+):(\d+:\w+(?:\+\d+:\w+)*)(?::([^:]*))?", spec)
+        if not match:
+            raise ConfigError(
+                f"--synthetic wants NAME:LAYERS:BYTES[+LAYERS:BYTES]...[:SEED], got {spec!r}")
+        groups = [group.split(":") for group in match[2].split("+")]
+        sizes = [parse_size(size) for layers, size in groups for _ in range(int(layers))]
         directory = options.write_layout or os.path.join(scratch, str(number))
-        image = Synthetic(int(fields[1]), parse_size(fields[2]), "".join(fields[3:]) or "0")
-        image.write(directory, "latest")
-        store.repositories[fields[0]].add_layout(directory, None)
+        Synthetic(sizes, match[3] or "0").write(directory, "latest")
+        store.repositories[match[1]].add_layout(directory, None)
     if not store.repositories:
         raise ConfigError("nothing to serve: give --layout or --synthetic")
     return store
@@ -200,7 +221,7 @@ def run(options, scratch):
         urls[name if equals else "main"] = url if equals else spec
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    server = Server(urls, tls, store, scenario, auth_options, options.log)
+    server = Server(urls, tls, store, scenario, auth_options, options.log, options.send_buffer)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
     line = ready_line(server)

@@ -345,7 +345,7 @@ scenario_file() {
 # Exports HOSTILE (host:port of `main`), HOSTILE_URL, HOSTILE_CDN and HOSTILE_PLAIN (host:port of those listeners),
 # HOSTILE_PID, HOSTILE_LOG (the request log).
 hostile_start() {
-    local scenario=$1 name=hostile dir urls arguments
+    local scenario=$1 name=hostile dir listener urls=() arguments
     shift
     if [[ ${1-} == --name ]]; then name=$2; shift 2; fi
     dir=$(servers_dir "$name")
@@ -356,11 +356,9 @@ hostile_start() {
     if [[ $scenario != - ]]; then arguments+=(--scenario "$(scenario_file "$scenario")"); fi
     server_spawn "$name" python3 "$SUPPORT_DIR/hostile_registry.py" "${arguments[@]}" "$@" || return
     server_wait "$name" test -s "$dir/ready.json" || return
-    urls=$(python3 -c '
-import json, sys
-listeners = json.load(open(sys.argv[1]))["listeners"]
-print(*[listeners[name]["url"] for name in ("main", "cdn", "plain")])' "$dir/ready.json") || return
-    read -ra urls <<< "$urls"
+    for listener in main cdn plain; do
+        urls+=("$(sed -n "s/.*\"$listener\": {\"url\": \"\([^\"]*\)\".*/\1/p" "$dir/ready.json")")
+    done
     server_publish HOSTILE "$name" URL "${urls[0]}" CDN "${urls[1]#*://}" PLAIN "${urls[2]#*://}" LOG "$dir/requests.jsonl"
 }
 

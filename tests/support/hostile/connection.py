@@ -36,6 +36,16 @@ class Connection:
                                                       do_handshake_on_connect=False)
             self.sock.do_handshake()
 
+    def speaks_http2(self):
+        return bool(self.listener.tls) and self.sock.selected_alpn_protocol() == "h2"
+
+    def shutdown(self):
+        """End it from another thread."""
+        try:
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)  # under TLS's feet
+        except OSError:
+            pass
+
     def client_name(self):
         """The common name in the client's certificate, or None."""
         certificate = self.listener.tls and self.sock.getpeercert()
@@ -95,24 +105,30 @@ class Connection:
                 done = os.sendfile(self.sock.fileno(), file.fileno(), offset, min(length, IO_BYTES))
                 if done == 0:
                     raise OSError(f"{path} shrank")
-                offset, length, self.sent = offset + done, length - done, self.sent + done
+                offset, length = offset + done, length - done
+                self.count(done)
+
+    def count(self, sent):
+        self.sent += sent
+        self.server.journal.add_bytes(sent)
 
     def send_body(self, body, chunked, rate, piece):
         if not (chunked or rate or piece or self.listener.tls):
             for source, offset, length in body.segments:
                 if isinstance(source, bytes):
                     self.send(source[offset:offset + length])
-                    self.sent += length
+                    self.count(length)
                 else:
                     self.send_file(source, offset, length)
             return
         piece = piece or (max(1, int(rate / 20)) if rate else 1 << 18)
         begin, done = time.monotonic(), 0
         for data in body.pieces(piece):
-            self.send(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
-            self.sent, done = self.sent + len(data), done + len(data)
-            if rate:
+            if rate and done:  # not after the last: the client has the whole then
                 self.wait(begin + done / rate - time.monotonic())
+            self.send(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+            self.count(len(data))
+            done += len(data)
 
     def finish(self, how):
         """Close; for "rst" by reset, for "complete" with TLS's own goodbye."""

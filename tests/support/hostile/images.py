@@ -32,10 +32,10 @@ class Synthetic:
     GZIP_FIXED = 10 + 1 + 8  # header, empty comment, trailer
     TAR_FIXED = 512 + 1024  # one header, the end mark
 
-    def __init__(self, layers, layer_bytes, seed=0):
-        self.layers, self.layer_bytes, self.seed = layers, layer_bytes, seed
+    def __init__(self, layer_sizes, seed=0):
+        self.layer_sizes, self.seed = layer_sizes, seed
         smallest = self.gzip_bytes(self.TAR_FIXED)
-        if layer_bytes < smallest:
+        if min(layer_sizes, default=smallest) < smallest:
             raise ConfigError(f"a synthetic layer has at least {smallest} bytes")
 
     def gzip_bytes(self, tar_bytes):
@@ -45,12 +45,12 @@ class Synthetic:
         blobs = os.path.join(root, "blobs", "sha256")
         os.makedirs(blobs, exist_ok=True)
         layers, diff_ids = [], []
-        for number in range(self.layers):
+        for number, layer_bytes in enumerate(self.layer_sizes):
             part = os.path.join(blobs, ".part")
-            digest, diff_id = self.write_layer(part, number)
+            digest, diff_id = self.write_layer(part, number, layer_bytes)
             os.replace(part, os.path.join(blobs, digest))
             layers.append({"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
-                           "digest": "sha256:" + digest, "size": self.layer_bytes})
+                           "digest": "sha256:" + digest, "size": layer_bytes})
             diff_ids.append("sha256:" + diff_id)
         config = self.write_json(blobs, "application/vnd.oci.image.config.v1+json", {
             "created": "2020-01-01T00:00:00Z", "architecture": "amd64", "os": "linux",
@@ -92,11 +92,11 @@ class Synthetic:
             if left == 0:
                 return
 
-    def write_layer(self, path, number):
-        tar_bytes = self.layer_bytes // 512 * 512
-        while self.gzip_bytes(tar_bytes) > self.layer_bytes:
+    def write_layer(self, path, number, layer_bytes):
+        tar_bytes = layer_bytes // 512 * 512
+        while self.gzip_bytes(tar_bytes) > layer_bytes:
             tar_bytes -= 512
-        slack = self.layer_bytes - self.gzip_bytes(tar_bytes)
+        slack = layer_bytes - self.gzip_bytes(tar_bytes)
         blob_hash, tar_hash, crc, done = hashlib.sha256(), hashlib.sha256(), 0, 0
         with open(path, "wb") as file:
             def put(data):

@@ -3,6 +3,7 @@
 import collections
 import json
 import threading
+import time
 
 
 class Journal:
@@ -19,6 +20,7 @@ class Journal:
         with self.changed:
             self.counts = {key: collections.Counter()
                            for key in ("connections", "requests", "bytes", "kinds", "statuses")}
+            self.seconds = collections.Counter()  # whole seconds since the epoch -> body bytes
             self.peak = self.open
 
     def connection(self, listener, change):
@@ -26,6 +28,10 @@ class Journal:
             self.open += change
             self.peak = max(self.peak, self.open)
             self.counts["connections"][listener.name] += max(change, 0)
+
+    def add_bytes(self, count):
+        with self.changed:
+            self.seconds[int(time.time())] += count
 
     def add_busy(self, change):
         with self.changed:
@@ -50,4 +56,5 @@ class Journal:
 
     def stats(self):
         with self.changed:
-            return {**self.counts, "open_connections": self.open, "peak_connections": self.peak}
+            return {**self.counts, "seconds": self.seconds, "open_connections": self.open,
+                    "peak_connections": self.peak}

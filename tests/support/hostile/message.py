@@ -13,6 +13,7 @@ REASONS = {
     200: "OK", 206: "Partial Content", 301: "Moved Permanently", 302: "Found", 303: "See Other",
     304: "Not Modified", 307: "Temporary Redirect", 308: "Permanent Redirect", 400: "Bad Request",
     401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
+    407: "Proxy Authentication Required", 410: "Gone",
     416: "Range Not Satisfiable", 429: "Too Many Requests", 500: "Internal Server Error",
     502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
 }
@@ -24,7 +25,7 @@ ROUTES = (("ping", re.compile(r"/v2/?")), ("token", re.compile(r"/token")),
           ("manifest", re.compile(r"/v2/(?P<name>.+)/manifests/(?P<reference>[^/]+)")),
           ("blob", re.compile(r"/v2/(?P<name>.+)/blobs/(?P<reference>[^/]+)")),
           ("tags", re.compile(r"/v2/(?P<name>.+)/tags/list")))
-KINDS = {kind for kind, _ in ROUTES} | {"connect", "other"}
+KINDS = {kind for kind, _ in ROUTES} | {"connect", "tunnel", "other"}
 
 
 def etag(resource):
@@ -40,8 +41,12 @@ class Request:
         for name, value in headers:
             name = name.lower()
             self.headers[name] = f"{self.headers[name]}, {value}" if name in self.headers else value
-        self.path, _, self.query = target.partition("?")
+        self.proxied = bool(re.match(r"https?://", target))
+        path = re.sub(r"https?://[^/?]*", "", target, count=1) if self.proxied else target
+        self.path, _, self.query = path.partition("?")
         self.kind, self.name, self.reference = "other" if method else "connect", "", ""
+        if method == "CONNECT":
+            self.kind, method = "tunnel", ""
         decoded = urllib.parse.unquote(self.path)
         for kind, pattern in ROUTES:
             if method and (match := pattern.fullmatch(decoded)):

@@ -20,8 +20,8 @@ class Action:
     """What a rule does to a reply and to the way it is sent."""
 
     BODIES = {"body", "body_base64", "body_file"}
-    ENDS = {"close", "rst", "stall"}
-    SENDING = ENDS | {"delay", "rate", "piece", "stall_seconds"}
+    ENDS = {"close", "rst", "stall", "rst_stream", "goaway"}
+    SENDING = ENDS | {"delay", "rate", "piece", "stall_seconds", "h2_error", "last_stream", "gone"}
     KEYS = SENDING | BODIES | {
         "status", "error", "message", "swap", "flip", "resize", "ignore_range", "range",
         "content_range", "multipart", "redirect", "chain", "gzip", "headers", "raw_headers",
@@ -40,6 +40,8 @@ class Action:
             break
         else:
             self.end, self.end_at = "complete", None
+        if spec.get("gone", "refuse") not in ("refuse", "hole"):
+            raise ConfigError(f"{where}: gone is refuse or hole")
         if spec.get("framing", "close") not in ("close", "chunked"):
             raise ConfigError(f"{where}: framing is close or chunked")
         refuse_unknown(spec.get("range", {}), {"start", "end", "total"}, f"{where}: range")
@@ -145,7 +147,7 @@ class Rule:
         self.every = match.get("every", 1)
         self.action = Action(spec.get("action", {}), f"{where}: action", base)
         if match.get("kind") == "connect":
-            refuse_unknown(self.action.spec, Action.ENDS | {"delay", "stall_seconds"},
+            refuse_unknown(self.action.spec, {"close", "rst", "stall", "delay", "stall_seconds"},
                            f"{where}: action on connect")
         self.patterns = {key: re.compile(match[key])
                          for key in ("path", "query", "name", "reference") if key in match}

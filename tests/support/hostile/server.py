@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import ssl
+import struct
 import threading
 import time
 import urllib.parse
@@ -14,13 +15,16 @@ import urllib.parse
 from hostile.body import Body, position
 from hostile.config import ConfigError
 from hostile.connection import ClientGone, Connection, Stopping
+from hostile.http2 import Http2
 from hostile.images import Resource
 from hostile.journal import Journal
 from hostile.message import Request, Response, etag
 from hostile.scenario import Action, Scenario
+from hostile.tunnel import Tunnel
 
 HONEST = Action()
 STOP_SECONDS = 2.0
+SO_MEMINFO = 55  # socket(7) does not tell; SK_MEMINFO_DROPS is the 9th of its numbers
 
 
 class Handler:
@@ -33,6 +37,8 @@ class Handler:
         how = "client-gone"
         try:
             how = self.exchange(Request(self.connection.listener))
+            if how is None and self.connection.speaks_http2():
+                how = Http2(self.connection, lambda stream: Http2Handler(self.server, stream)).run()
             while how is None:
                 how = self.exchange(self.connection.read_request())
         except (ClientGone, OSError):
@@ -98,7 +104,11 @@ class Handler:
             response = Response.error(500, message=f"scenario: {error}")
         response.close |= request.headers.get("connection", "").lower() == "close"
         entry["status"] = response.status
-        return self.transmit(request, response, action)
+        ended = self.transmit(request, response, action)
+        if "gone" in action.spec:
+            self.server.forsake(request.listener, action.spec["gone"])
+            return ended[0], False
+        return ended
 
     def end(self, action):
         """End here as the action says; False if it was a stall that is over."""
@@ -108,6 +118,8 @@ class Handler:
         return True
 
     def transmit(self, request, response, action):
+        if request.kind == "tunnel" and response.status == 200:
+            return Tunnel(self.connection, self.server).carry(request, action)
         connection, chunked = self.connection, response.framing == "chunked"
         head = response.head()
         body = Body() if request.method == "HEAD" or response.status in (204, 304) else response.body
@@ -133,6 +145,8 @@ class Handler:
     def honest(self, request, action, nth):
         if request.kind == "token":
             return self.server.scenario.auth.issue(request)
+        if request.kind == "tunnel":
+            return Response(200)
         if request.method not in ("GET", "HEAD"):
             return Response.error(405, headers=[("Allow", "GET, HEAD")])
         if request.kind == "ping":
@@ -205,6 +219,7 @@ class Handler:
                 response = Response.json(200, {
                     **journal.stats(), "tokens_issued": scenario.auth.issued,
                     "tokens_refused": scenario.auth.refused, "title": scenario.title,
+                    "unheard": {name: l.unheard() for name, l in server.listeners.items()},
                     "rules": [{"id": rule.id, "matched": sum(rule.matched.values()),
                                "applied": rule.applied} for rule in scenario.rules]})
             elif (request.method, what) == ("POST", "scenario"):
@@ -222,21 +237,30 @@ class Handler:
         self.connection.send(response.head() + response.body.read())
 
 
+class Http2Handler(Handler):
+    """Serves one stream: `connection` is the Stream."""
+
+    def transmit(self, request, response, action):
+        return self.connection.connection.transmit(self.connection, request, response, action)
+
+
 class Listener:
     """One origin: a bound address, with or without TLS."""
 
-    def __init__(self, name, url, tls, peers):
+    def __init__(self, name, url, tls, peers, send_buffer):
         parts = urllib.parse.urlsplit(url if "://" in url else f"{'https' if tls else 'http'}://{url}")
         try:
             host, port = parts.hostname, parts.port
-            if parts.scheme not in ("http", "https") or not host or port is None:
-                raise ValueError("not [http://|https://]HOST:PORT")
+            if parts.scheme not in ("http", "https", "hole") or not host or port is None:
+                raise ValueError("not [http://|https://|hole://]HOST:PORT")
             if parts.scheme == "https" and not tls:
                 raise ValueError("https needs --tls-cert and --tls-key")
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             self.sock = socket.socket(family, socket.SOCK_STREAM)
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self.sock.setblocking(False)  # a client may be gone between poll and accept
+            if send_buffer:
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
             self.sock.bind((host, port))
             self.sock.listen(1024)
         except (OSError, ValueError) as error:
@@ -245,17 +269,49 @@ class Listener:
         self.tls = tls if parts.scheme == "https" else None
         self.host, self.port = host, self.sock.getsockname()[1]
         self.authority = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        self.gone, self.plugs, self.drops_before = False, [], 0
+        if self.scheme == "hole":
+            self.become_hole()
+
+    def become_hole(self):
+        """Whoever connects from now on hears nothing: the queue of connections is full."""
+        self.gone = True
+        self.sock.listen(0)
+        plugged = True
+        while plugged:
+            plug = socket.socket(self.sock.family, socket.SOCK_STREAM)
+            plug.setblocking(False)
+            plug.connect_ex((self.host, self.port))
+            try:
+                plug.getpeername()  # loopback: it is connected at once, or never
+                self.plugs.append(plug)
+            except OSError:
+                plug.close()
+                plugged = False
+        self.drops_before = self.drops()
+
+    def drops(self):
+        """How many SYNs the kernel has dropped here because the queue was full."""
+        return struct.unpack_from("9I", self.sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36))[8]
+
+    def unheard(self):
+        """The same since it is a hole."""
+        return self.drops() - self.drops_before
+
+    def refuse(self):
+        self.gone = True
+        self.sock.shutdown(socket.SHUT_RDWR)
 
 
 class Server:
     """All listeners and the threads of their connections."""
 
-    def __init__(self, urls, tls, store, scenario, auth_options, log):
+    def __init__(self, urls, tls, store, scenario, auth_options, log, send_buffer=None):
         self.store, self.scenario, self.auth_options = store, scenario, auth_options
         self.journal = Journal(log)
         self.listeners = {}
         for name, url in urls.items():
-            self.listeners[name] = Listener(name, url, tls, self.listeners)
+            self.listeners[name] = Listener(name, url, tls, self.listeners, send_buffer)
         self.stop_pipe, self.stop_writer = os.pipe()
         self.lock = threading.Lock()  # guards connections
         self.connections = {}  # Connection -> its thread
@@ -270,6 +326,9 @@ class Server:
             fd, _ = poller.poll()[0]
             if fd == self.stop_pipe:
                 break
+            if by_fd[fd].gone:
+                poller.unregister(fd)
+                continue
             try:
                 sock, _ = by_fd[fd].sock.accept()
             except OSError:
@@ -282,6 +341,17 @@ class Server:
             self.journal.connection(connection.listener, +1)
             thread.start()
         self.close()
+
+    def forsake(self, listener, how):
+        """Accept nothing there any more, and end what is open there."""
+        if how == "hole":
+            listener.become_hole()
+        else:
+            listener.refuse()
+        with self.lock:
+            left = [connection for connection in self.connections if connection.listener is listener]
+        for connection in left:
+            connection.shutdown()
 
     def handle(self, connection):
         try:
@@ -302,10 +372,7 @@ class Server:
         with self.lock:
             left = list(self.connections.items())
         for connection, _ in left:
-            try:
-                connection.sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+            connection.shutdown()
         deadline = time.monotonic() + STOP_SECONDS
         for _, thread in left:
             thread.join(max(0, deadline - time.monotonic()))

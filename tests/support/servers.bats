@@ -5,7 +5,7 @@ LAYER_BYTES=200000
 setup_file() {
     export DRAY_TEST_DIR="$BATS_FILE_TMPDIR/a folder with spaces"
     mkdir "$DRAY_TEST_DIR"
-    . "$BATS_TEST_DIRNAME/../support/registry.bash"
+    . "$BATS_TEST_DIRNAME/registry.bash"
     export LAYOUT="$DRAY_TEST_DIR/layout"
     python3 "$SUPPORT_DIR/hostile_registry.py" --synthetic "demo:3:$LAYER_BYTES" --write-layout "$LAYOUT"
     hostile_start - --synthetic "demo:3:$LAYER_BYTES"
@@ -15,12 +15,12 @@ setup_file() {
 }
 
 teardown_file() {
-    . "$BATS_TEST_DIRNAME/../support/registry.bash"
+    . "$BATS_TEST_DIRNAME/registry.bash"
     stop_all
 }
 
 setup() {
-    . "$BATS_TEST_DIRNAME/../support/registry.bash"
+    . "$BATS_TEST_DIRNAME/registry.bash"
     cd "$BATS_TEST_TMPDIR"
 }
 
@@ -614,6 +614,25 @@ assert stats["bytes"]["main"] == int(sys.argv[1]), stats' "$((LAYER_BYTES + ${#M
     play '{"kind": "blob"}' '{"stall": 10}'
     get "blobs/$L0"
     is "who left" "$(log_last end) $(log_last sent)" "client-gone 10"
+}
+
+@test "a listener that is gone refuses, or is a hole that counts who knocks" {
+    unheard() { hostile_stats | jq -c .unheard; }
+    hostile_start - --name holes --listen deaf=hole://127.0.0.1:0
+    is "at first" "$(unheard)" '{"main":0,"cdn":0,"plain":0,"deaf":0}'
+    hostile_scenario '{"rules": [{"match": {"listener": "main"}, "action": {"gone": "hole"}},
+        {"match": {"listener": "cdn"}, "action": {"gone": "refuse"}}]}' > /dev/null
+    for url in "$HOSTILE_URL" "http://$HOSTILE_CDN"; do
+        is "the last answer" "$(curl -s -o /dev/null -w '%{http_code}' "$url/v2/")" 200
+    done
+    for attempt in 1 2 3; do
+        run curl -s --max-time 0.3 "$HOSTILE_URL/v2/"
+        is hole "$status" 28
+        run curl -s --max-time 0.3 "http://$HOSTILE_CDN/v2/"
+        is refused "$status" 7
+    done
+    is "in the end" "$(unheard)" '{"main":3,"cdn":0,"plain":0,"deaf":0}'
+    hostile_stop holes
 }
 
 @test "the hostile registry ends at once on SIGTERM, whatever its clients do" {
