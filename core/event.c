@@ -21,6 +21,8 @@ const char *dray_event_kind_text(enum dray_event_kind kind)
         return "blob-done";
     case DRAY_EVENT_BLOB_FAILED:
         return "blob-failed";
+    case DRAY_EVENT_BLOB_STOPPED:
+        return "blob-stopped";
     case DRAY_EVENT_IMAGE_DONE:
         return "image-done";
     case DRAY_EVENT_IMAGE_FAILED:

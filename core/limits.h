@@ -36,6 +36,9 @@
 
 #define DRAY_REDIRECTS_MAX 10 /* as curl, Go and the browsers */
 
+/* Each endpoint of a blob has a bit in a mask of who delivered what. */
+#define DRAY_MIRRORS_MAX 60
+
 #define DRAY_JOBS_MAX            256
 #define DRAY_PARALLEL_IMAGES_MAX 256
 #define DRAY_RETRIES_MAX         100

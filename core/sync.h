@@ -1,7 +1,10 @@
 /* Mutexes and condition variables that clang -Wthread-safety can check.
  *
  * Lock order, outermost first; no others nest:
- *   an image pull's (workers/coordinator.h), then the in-flight table's (workers/inflight.c)
+ *   an image pull's (workers/coordinator.h), then the in-flight table's (workers/inflight.c), then
+ *   a download's (workers/download_state.h), then one of those it asks: its staging's
+ *   (storage/staging_state.h), a host's and its limiter's (workers/host.c), the pool's, the CPU
+ *   gauge's
  *
  * DRAY_GUARDED_BY on struct members needs clang 19; annotations on functions work everywhere. */
 #ifndef DRAY_CORE_SYNC_H

@@ -6,7 +6,8 @@
 #include <curl/curl.h>
 #include <stdint.h>
 
-#include "registry/http.h"
+#include "registry/response.h"
+#include "registry/url.h"
 
 /** What libcurl knows about a failure. */
 struct dray_curl_failure {

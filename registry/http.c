@@ -1,13 +1,10 @@
-/* One exchange: set up the easy handle, drive it through the multi handle so that the cancel token
- * can wake the wait, and hand the body on from libcurl's receive buffer without a copy. */
+/* The easy handle is driven through the multi handle so that the cancel token can wake the wait,
+ * and the body is handed on from libcurl's receive buffer without a copy. */
 #include "registry/http.h"
 
 #include <curl/curl.h>
 #include <inttypes.h>
-#include <openssl/ssl.h>
-#include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/socket.h>
 
 #include "core/error.h"
@@ -15,26 +12,12 @@
 #include "registry/failure.h"
 #include "registry/shared.h"
 
-/* Upstream, its token server and a content network or two: more are closed, the oldest first. */
-#define CONNECTIONS_MAX 4
-
-/* Large for blobs: fewer system calls and wake-ups. 600 MB over loopback took 0.70 s with 64 KiB,
- * 0.53 s with 512 KiB and with 1 MiB; the callbacks get 16 KiB at once, whatever is set here. */
-#define BLOB_BUFFER_BYTES     (512L << 10)
-#define DOCUMENT_BUFFER_BYTES (16L << 10)
-
 #define STALL_MIN_BYTES_PER_S 100
 
-/* An upper bound for one wait, for clocks and timers that libcurl does not know of. */
-#define POLL_MAX_MS 1000
-
-struct dray_client {
-    struct dray_registry *registry;
-    const struct dray_cancel *cancel;
-    CURLM *multi;
-    CURL *easy;
-    char detail[CURL_ERROR_SIZE];
-};
+/* An upper bound for one wait, for clocks and timers that libcurl does not know of, and when there
+ * is somebody to ask whether the answer is wanted. */
+#define POLL_MAX_MS   1000
+#define WANTED_ASK_MS 200
 
 /* The state of one exchange while libcurl runs. */
 struct exchange {
@@ -47,107 +30,26 @@ struct exchange {
     bool header_done;
     bool body_cut;      /* enough of an error's body is here */
     bool local_refused; /* an address was not connected to */
-    bool waiting;       /* connected: the peer's turn has come */
+    int64_t start_ms;
+    bool waiting;      /* connected: the peer's turn has come */
+    int64_t sent_ms;   /* the request, since then */
+    int64_t status_ms; /* the last status line came */
     int64_t window_start_ms;
     uint64_t window_bytes; /* received since then */
 };
 
-struct dray_registry *dray_client_registry(const struct dray_client *client)
+/* A callback's own time, be it for a slow disk or a rate limit, is not the peer's doing. */
+static void excuse_since(struct exchange *exchange, int64_t began_ms)
 {
-    return client->registry;
-}
-
-const struct dray_cancel *dray_client_cancel(const struct dray_client *client)
-{
-    return client->cancel;
-}
-
-int dray_client_new(struct dray_registry *registry, const struct dray_cancel *cancel,
-                    struct dray_client **ret_client, struct dray_error *err)
-{
-    DRAY_AUTO_CLIENT struct dray_client *client = calloc(1, sizeof(*client));
-
-    if (!client)
-        return dray_error_nomem(err);
-    client->registry = registry;
-    client->cancel = cancel;
-    client->multi = curl_multi_init();
-    client->easy = curl_easy_init();
-    if (!client->multi || !client->easy)
-        return dray_error_nomem(err);
-    if (curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, (long)CONNECTIONS_MAX) != CURLM_OK ||
-        curl_easy_setopt(client->easy, CURLOPT_SHARE, registry->share) != CURLE_OK)
-        return dray_error_nomem(err);
-    *ret_client = DRAY_TAKE(client);
-    return DRAY_OK;
-}
-
-void dray_client_free(struct dray_client *client)
-{
-    if (!client)
-        return;
-    curl_easy_cleanup(client->easy);
-    curl_multi_cleanup(client->multi);
-    free(client);
-}
-
-void dray_http_response_done(struct dray_http_response *response)
-{
-    dray_buf_done(&response->header);
-    dray_buf_done(&response->body);
-    dray_url_done(&response->url);
-    *response = (struct dray_http_response){ 0 };
-}
-
-const char *dray_http_response_header(const struct dray_http_response *response, const char *name,
-                                      size_t index)
-{
-    const char *line = dray_buf_text(&response->header);
-    const char *end = line + response->header.len;
-    size_t name_len = strlen(name);
-
-    for (; line < end; line += strlen(line) + 1) {
-        if (strncasecmp(line, name, name_len) != 0 || line[name_len] != ':')
-            continue;
-        if (index-- == 0)
-            return line + name_len + 1 + strspn(line + name_len + 1, " \t");
-    }
-    return NULL;
-}
-
-/* Content-Length as RFC 9112 section 6.3 says: it does not count beside Transfer-Encoding, and two
- * that differ mean that somebody on the way reads the message differently. */
-static int take_length(struct exchange *exchange)
-{
-    struct dray_http_response *response = exchange->response;
-    const char *value;
-
-    response->has_length = false;
-    if (dray_http_response_header(response, "Transfer-Encoding", 0))
-        return DRAY_OK;
-    for (size_t i = 0; (value = dray_http_response_header(response, "Content-Length", i)); i++) {
-        size_t digits = strspn(value, "0123456789");
-        uint64_t length = strtoull(value, NULL, 10);
-
-        if (digits == 0 || digits > 19 || value[digits] != '\0' ||
-            (response->has_length && length != response->length_bytes))
-            return dray_error_set(exchange->err, DRAY_EPROTO, "%s: bad Content-Length",
-                                  exchange->request->url->shown);
-        response->has_length = true;
-        response->length_bytes = length;
-    }
-    return DRAY_OK;
-}
-
-static bool is_success(const struct dray_http_response *response)
-{
-    return response->status >= 200 && response->status < 300;
+    exchange->window_start_ms += dray_now_ms() - began_ms;
 }
 
 static int end_of_header(struct exchange *exchange)
 {
     const struct dray_http_request *request = exchange->request;
+    struct dray_http_response *response = exchange->response;
     long status = 0;
+    int64_t began_ms;
     int rc;
 
     curl_easy_getinfo(exchange->client->easy, CURLINFO_RESPONSE_CODE, &status);
@@ -155,13 +57,19 @@ static int end_of_header(struct exchange *exchange)
         return DRAY_OK; /* informational: the real one follows */
 
     exchange->header_done = true;
-    exchange->response->status = (int)status;
-    rc = take_length(exchange);
-    if (rc < 0)
-        return rc;
-    if (is_success(exchange->response) && request->on_start)
-        return request->on_start(request->ctx, exchange->response, exchange->err);
-    return DRAY_OK;
+    response->status = (int)status;
+    response->first_byte_ms = exchange->status_ms - exchange->sent_ms;
+    if (!response->foreign)
+        dray_quota_read(response, &response->quota);
+    if (!dray_http_response_take_length(response))
+        return dray_error_set(exchange->err, DRAY_EPROTO, "%s: bad Content-Length",
+                              request->url->shown);
+    if (!dray_http_response_is_success(response) || !request->on_start)
+        return DRAY_OK;
+    began_ms = dray_now_ms();
+    rc = request->on_start(request->ctx, response, exchange->err);
+    excuse_since(exchange, began_ms);
+    return rc;
 }
 
 static int header_line(struct exchange *exchange, const char *line, size_t len)
@@ -183,6 +91,7 @@ static int header_line(struct exchange *exchange, const char *line, size_t len)
     if (len == 0)
         return end_of_header(exchange);
     if (len > 5 && memcmp(line, "HTTP/", 5) == 0) {
+        exchange->status_ms = dray_now_ms();
         dray_buf_reset(header);
         return DRAY_OK;
     }
@@ -211,7 +120,7 @@ static int collect(struct exchange *exchange, const char *data, size_t len)
     size_t max = exchange->request->body_max_bytes;
     int rc;
 
-    if (!is_success(exchange->response)) {
+    if (!dray_http_response_is_success(exchange->response)) {
         size_t room = DRAY_ERROR_BODY_MAX_BYTES - body->len;
 
         max = DRAY_ERROR_BODY_MAX_BYTES;
@@ -232,15 +141,19 @@ static size_t on_body(char *data, size_t size, size_t count, void *ctx)
     struct exchange *exchange = ctx;
     const struct dray_http_request *request = exchange->request;
     size_t len = size * count;
+    int64_t began_ms;
 
     exchange->window_bytes += len;
-    if (dray_cancel_fired(exchange->client->cancel))
+    if (dray_cancel_fired(exchange->client->cancel)) {
         exchange->callback_rc = dray_error_set(exchange->err, DRAY_ECANCELED, "canceled");
-    else if (request->on_body && is_success(exchange->response))
+    } else if (request->on_body && dray_http_response_is_success(exchange->response)) {
+        began_ms = dray_now_ms();
         exchange->callback_rc =
             request->on_body(request->ctx, (const uint8_t *)data, len, exchange->err);
-    else
+        excuse_since(exchange, began_ms);
+    } else {
         exchange->callback_rc = collect(exchange, data, len);
+    }
     return exchange->callback_rc < 0 || exchange->body_cut ? 0 : len;
 }
 
@@ -249,14 +162,19 @@ static int on_connected(void *ctx, char *primary_ip, char *local_ip, int primary
                         int local_port)
 {
     struct exchange *exchange = ctx;
+    long connects = 0;
 
     (void)primary_ip;
     (void)local_ip;
     (void)primary_port;
     (void)local_port;
     exchange->waiting = true;
-    exchange->window_start_ms = dray_now_ms();
+    exchange->sent_ms = dray_now_ms();
+    exchange->window_start_ms = exchange->sent_ms;
     exchange->window_bytes = 0;
+    curl_easy_getinfo(exchange->client->easy, CURLINFO_NUM_CONNECTS, &connects);
+    if (connects > 0)
+        exchange->response->connect_ms = exchange->sent_ms - exchange->start_ms;
     return CURL_PREREQFUNC_OK;
 }
 
@@ -264,82 +182,20 @@ static curl_socket_t on_socket(void *ctx, curlsocktype purpose, struct curl_sock
 {
     struct exchange *exchange = ctx;
     const struct dray_http_request *request = exchange->request;
+    const struct dray_registry *registry = exchange->client->registry;
+    int fd;
 
     (void)purpose;
-    if (request->named_by_peer && !exchange->client->registry->any_proxy &&
+    if (request->named_by_peer && !registry->any_proxy &&
         !dray_reach_allows(request->peer_reach, dray_reach_of_sockaddr(&address->addr))) {
         exchange->local_refused = true;
         return CURL_SOCKET_BAD;
     }
-    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-}
-
-static CURLcode on_ssl_ctx(CURL *easy, void *ssl_ctx, void *ctx)
-{
-    struct dray_registry *registry = ctx;
-
-    (void)easy;
-    SSL_CTX_set1_cert_store(ssl_ctx, dray_registry_trust(registry));
-    return CURLE_OK;
-}
-
-static void free_headers(struct curl_slist *headers)
-{
-    for (struct curl_slist *node = headers; node; node = node->next)
-        dray_secret_wipe(node->data);
-    curl_slist_free_all(headers);
-}
-
-static bool add_header(struct curl_slist **headers, const char *line)
-{
-    struct curl_slist *longer = curl_slist_append(*headers, line);
-
-    if (longer)
-        *headers = longer;
-    return longer != NULL;
-}
-
-static bool add_authorization(struct curl_slist **headers, const struct dray_secret *value)
-{
-    static const char name[] = "Authorization: ";
-    DRAY_AUTO_SECRET struct dray_secret line = { 0 };
-
-    if (dray_secret_resize(&line, sizeof(name) - 1 + value->len) < 0)
-        return false;
-    memcpy(line.text, name, sizeof(name) - 1);
-    memcpy(line.text + sizeof(name) - 1, value->text, value->len);
-    return add_header(headers, line.text);
-}
-
-static int make_headers(const struct exchange *exchange, bool trusted,
-                        struct curl_slist **ret_headers)
-{
-    const struct dray_http_request *request = exchange->request;
-    const struct curl_slist *own = exchange->client->registry->headers;
-    struct curl_slist *headers = NULL;
-    char range[64];
-    bool ok = true;
-
-    if (request->accept) {
-        DRAY_AUTO_BUF struct dray_buf accept = DRAY_BUF_INIT;
-
-        ok = dray_buf_appendf(&accept, "Accept: %s", request->accept) == DRAY_OK &&
-             add_header(&headers, dray_buf_text(&accept));
-    }
-    if (ok && request->range_from > 0) {
-        snprintf(range, sizeof(range), "Range: bytes=%" PRIu64 "-", request->range_from);
-        ok = add_header(&headers, range);
-    }
-    if (ok && request->authorization && !dray_secret_empty(request->authorization))
-        ok = add_authorization(&headers, request->authorization);
-    for (; ok && trusted && own; own = own->next)
-        ok = add_header(&headers, own->data);
-    if (!ok) {
-        free_headers(headers);
-        return DRAY_ENOMEM;
-    }
-    *ret_headers = headers;
-    return DRAY_OK;
+    fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    if (fd >= 0 && registry->receive_buffer_bytes > 0) /* a wish: the kernel may not grant it */
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &registry->receive_buffer_bytes,
+                   sizeof(registry->receive_buffer_bytes));
+    return fd;
 }
 
 #define SET(option, value)                                                                         \
@@ -349,77 +205,10 @@ static int make_headers(const struct exchange *exchange, bool trusted,
             return set_code;                                                                       \
     } while (0)
 
-static CURLcode set_method(CURL *easy, const struct dray_http_request *request)
+static CURLcode set_callbacks(struct exchange *exchange)
 {
-    switch (request->method) {
-    case DRAY_HTTP_GET:
-        SET(CURLOPT_HTTPGET, 1L);
-        break;
-    case DRAY_HTTP_HEAD:
-        SET(CURLOPT_NOBODY, 1L);
-        break;
-    case DRAY_HTTP_POST:
-        SET(CURLOPT_POST, 1L);
-        SET(CURLOPT_POSTFIELDS, request->form->text); /* borrowed until the exchange is over */
-        SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->form->len);
-        break;
-    }
-    return CURLE_OK;
-}
-
-static CURLcode set_tls(CURL *easy, struct dray_registry *registry,
-                        const struct dray_http_request *request, bool trusted)
-{
-    long verify = request->endpoint->skip_verify ? 0L : 1L;
-
-    SET(CURLOPT_SSL_VERIFYPEER, verify);
-    SET(CURLOPT_SSL_VERIFYHOST, verify ? 2L : 0L);
-    SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-    /* libcurl would parse the system's whole bundle anew for every connection. */
-    SET(CURLOPT_CAINFO, NULL);
-    SET(CURLOPT_CAPATH, NULL);
-    if (verify) {
-        SET(CURLOPT_SSL_CTX_FUNCTION, on_ssl_ctx);
-        SET(CURLOPT_SSL_CTX_DATA, registry);
-    }
-    if (trusted && registry->cert_file) {
-        SET(CURLOPT_SSLCERT, registry->cert_file);
-        SET(CURLOPT_SSLKEY, registry->key_file);
-    }
-    return CURLE_OK;
-}
-
-static CURLcode set_proxy(CURL *easy, const struct dray_registry *registry,
-                          const struct dray_url *url)
-{
-    if (dray_reach_of_host(url->host) == DRAY_REACH_LOOPBACK)
-        SET(CURLOPT_PROXY, ""); /* as Go: what is on this machine is never asked for elsewhere */
-    else if (!url->https && registry->http_proxy)
-        SET(CURLOPT_PROXY, registry->http_proxy);
-    SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-    SET(CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE); /* no secret in a CONNECT */
-    return CURLE_OK;
-}
-
-static CURLcode set_options(struct exchange *exchange, struct curl_slist *headers, bool trusted)
-{
-    const struct dray_http_request *request = exchange->request;
-    struct dray_registry *registry = exchange->client->registry;
     CURL *easy = exchange->client->easy;
-    CURLcode code;
 
-    curl_easy_reset(easy); /* nothing of the request before may be left over */
-    SET(CURLOPT_URL, request->url->text);
-    SET(CURLOPT_PROTOCOLS_STR, "http,https");
-    SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-    SET(CURLOPT_NOSIGNAL, 1L);
-    SET(CURLOPT_QUICK_EXIT, 1L); /* do not wait for a name lookup when canceled */
-    SET(CURLOPT_CONNECTTIMEOUT_MS, (long)registry->connect_timeout_ms);
-    SET(CURLOPT_TCP_KEEPALIVE, 1L);
-    SET(CURLOPT_BUFFERSIZE, request->on_body ? BLOB_BUFFER_BYTES : DOCUMENT_BUFFER_BYTES);
-    SET(CURLOPT_HTTP_CONTENT_DECODING, 0L);
-    SET(CURLOPT_USERAGENT, registry->user_agent);
-    SET(CURLOPT_HTTPHEADER, headers);
     SET(CURLOPT_ERRORBUFFER, exchange->client->detail);
     SET(CURLOPT_HEADERFUNCTION, on_header);
     SET(CURLOPT_HEADERDATA, exchange);
@@ -429,12 +218,7 @@ static CURLcode set_options(struct exchange *exchange, struct curl_slist *header
     SET(CURLOPT_PREREQDATA, exchange);
     SET(CURLOPT_OPENSOCKETFUNCTION, on_socket);
     SET(CURLOPT_OPENSOCKETDATA, exchange);
-    code = set_method(easy, request);
-    if (code == CURLE_OK)
-        code = set_tls(easy, registry, request, trusted);
-    if (code == CURLE_OK)
-        code = set_proxy(easy, registry, request->url);
-    return code;
+    return CURLE_OK;
 }
 
 #undef SET
@@ -493,6 +277,8 @@ static enum dray_reach reach_of_peer(const struct dray_client *client, const str
 static int drive(struct exchange *exchange)
 {
     struct dray_client *client = exchange->client;
+    const struct dray_http_request *request = exchange->request;
+    const int64_t poll_max_ms = request->wanted ? WANTED_ASK_MS : POLL_MAX_MS;
     struct curl_waitfd wake = { .fd = dray_cancel_fd(client->cancel), .events = CURL_WAIT_POLLIN };
     struct CURLMsg *message;
     int running = 1;
@@ -508,13 +294,17 @@ static int drive(struct exchange *exchange)
             break;
         if (dray_cancel_fired(client->cancel))
             return dray_error_set(exchange->err, DRAY_ECANCELED, "canceled");
-        if (wait_ms == 0)
+        if (request->wanted && !request->wanted(request->ctx))
+            return dray_error_set(exchange->err, DRAY_ECANCELED, "no longer wanted");
+        if (wait_ms == 0) {
+            exchange->response->stalled = true;
             return dray_error_set(exchange->err, DRAY_ETRANSIENT,
                                   "%s: stalled: under %d bytes a second for %" PRId64 " ms",
-                                  exchange->request->url->shown, STALL_MIN_BYTES_PER_S,
+                                  request->url->shown, STALL_MIN_BYTES_PER_S,
                                   client->registry->stall_timeout_ms);
-        if (wait_ms > POLL_MAX_MS)
-            wait_ms = POLL_MAX_MS;
+        }
+        if (wait_ms > poll_max_ms)
+            wait_ms = poll_max_ms;
         if (curl_multi_poll(client->multi, &wake, wake.fd >= 0, (int)wait_ms, NULL) != CURLM_OK)
             return dray_error_nomem(exchange->err);
     }
@@ -528,7 +318,7 @@ static int drive(struct exchange *exchange)
     if (message->data.result == CURLE_OK && !exchange->header_done)
         return dray_error_set(exchange->err, DRAY_ETRANSIENT,
                               "%s: the connection was closed within the header",
-                              exchange->request->url->shown);
+                              request->url->shown);
     if (message->data.result == CURLE_OK)
         return DRAY_OK;
     return explain(exchange, message->data.result);
@@ -538,34 +328,36 @@ int dray_http_exchange(struct dray_client *client, const struct dray_http_reques
                        struct dray_http_response *response, struct dray_error *err)
 {
     struct exchange exchange = {
-        .client = client, .request = request, .response = response, .err = err
+        .client = client,
+        .request = request,
+        .response = response,
+        .err = err,
+        .start_ms = dray_now_ms(),
     };
     struct curl_slist *headers = NULL;
-    bool trusted;
     int rc;
 
     if (dray_cancel_fired(client->cancel))
         return dray_error_set(err, DRAY_ECANCELED, "canceled");
-    response->status = 0;
-    response->has_length = false;
-    response->foreign = strcmp(request->url->origin, request->endpoint->origin) != 0;
-    dray_buf_reset(&response->header);
-    dray_buf_reset(&response->body);
+    dray_http_response_reset(response);
+    response->foreign = dray_http_request_is_foreign(request);
+    response->sender_reach = request->peer_reach;
     client->detail[0] = '\0';
 
-    trusted = !response->foreign && !request->endpoint->mirror;
-    if (make_headers(&exchange, trusted, &headers) < 0)
+    if (dray_http_request_set_up(request, client, &headers) < 0)
         return dray_error_nomem(err);
-    if (set_options(&exchange, headers, trusted) != CURLE_OK ||
+    if (set_callbacks(&exchange) != CURLE_OK ||
         curl_multi_add_handle(client->multi, client->easy) != CURLM_OK) {
-        free_headers(headers);
+        dray_http_headers_free(headers);
         return dray_error_nomem(err);
     }
     rc = drive(&exchange);
     response->reach = reach_of_peer(client, request->url);
+    if (!exchange.waiting) /* it never came to the request */
+        response->connect_ms = dray_now_ms() - exchange.start_ms;
     /* Of an exchange that is not over, this closes the connection or resets the stream. */
     curl_multi_remove_handle(client->multi, client->easy);
-    free_headers(headers);
+    dray_http_headers_free(headers);
     if (rc == DRAY_OK)
         dray_log(&client->registry->log, DRAY_LOG_DEBUG, "%s: %d", request->url->shown,
                  response->status);

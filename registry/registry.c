@@ -1,5 +1,6 @@
 #include "registry/registry.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
@@ -7,10 +8,23 @@
 #include <string.h>
 
 #include "core/error.h"
+#include "core/limits.h"
 #include "registry/shared.h"
 
 #define STALL_TIMEOUT_MS   30000
 #define CONNECT_TIMEOUT_MS 10000
+
+/* Large for blobs: fewer system calls and wake-ups. 600 MB over loopback took 0.70 s with 64 KiB,
+ * 0.53 s with 512 KiB and with 1 MiB; the callbacks get 16 KiB at once, whatever is set here. */
+#define BLOB_BUFFER_BYTES (512L << 10)
+
+/* Under a rate limit. A smaller receive buffer would be no whole TCP window, and a larger one is
+ * cut by the kernel (net.core.rmem_max, as it comes), too small for a fast connection to a far
+ * server: it is better off with what the kernel finds out by itself. */
+#define RECEIVE_BUFFER_MIN_BYTES UINT64_C(65536)
+#define RECEIVE_BUFFER_MAX_BYTES UINT64_C(212992)
+#define LIMITED_BUFFER_MIN_BYTES UINT64_C(16384)
+#define LIMITED_BUFFER_MAX_BYTES UINT64_C(65536)
 
 /* Longer ones would overflow what counts in libcurl; a day is for ever here. */
 #define TIMEOUT_MAX_MS INT64_C(86400000)
@@ -200,6 +214,8 @@ static int copy_mirrors(const char *const *texts, struct dray_registry *registry
         count++;
     if (count == 0)
         return DRAY_OK;
+    if (count > DRAY_MIRRORS_MAX)
+        return dray_error_set(err, DRAY_EINVAL, "more than %d mirrors", DRAY_MIRRORS_MAX);
     registry->mirrors = calloc(count, sizeof(*registry->mirrors));
     if (!registry->mirrors)
         return dray_error_nomem(err);
@@ -269,6 +285,7 @@ static int copy_options(const struct dray_registry_options *options, struct dray
 
     registry->plain_http = options->plain_http;
     registry->insecure = options->insecure;
+    registry->blob_buffer_bytes = BLOB_BUFFER_BYTES;
     registry->user_agent = strdup(options->user_agent ? options->user_agent : "dray/" DRAY_VERSION);
     if (!registry->user_agent || read_proxies(registry) < 0)
         return dray_error_nomem(err);
@@ -298,6 +315,31 @@ int dray_registry_new(const struct dray_registry_options *options, const struct 
         return dray_error_nomem(err);
     *ret_registry = DRAY_TAKE(registry);
     return DRAY_OK;
+}
+
+static uint64_t clamp(uint64_t value, uint64_t min, uint64_t max)
+{
+    if (value < min)
+        return min;
+    return value < max ? value : max;
+}
+
+void dray_registry_set_limit(struct dray_registry *registry, uint64_t rate_bytes_per_s,
+                             uint32_t connections)
+{
+    uint64_t half_second;
+
+    assert(connections > 0);
+    half_second = rate_bytes_per_s / connections / 2;
+    registry->receive_buffer_bytes = 0;
+    registry->blob_buffer_bytes = BLOB_BUFFER_BYTES;
+    if (rate_bytes_per_s == 0)
+        return;
+    if (half_second <= RECEIVE_BUFFER_MAX_BYTES)
+        registry->receive_buffer_bytes =
+            (int)clamp(half_second, RECEIVE_BUFFER_MIN_BYTES, RECEIVE_BUFFER_MAX_BYTES);
+    registry->blob_buffer_bytes =
+        (long)clamp(half_second / 4, LIMITED_BUFFER_MIN_BYTES, LIMITED_BUFFER_MAX_BYTES);
 }
 
 void dray_registry_free(struct dray_registry *registry)

@@ -1,5 +1,6 @@
-/* Inside of struct dray_registry, for the files of this room only. Immutable after creation but for
- * the token cache and libcurl's caches, which lock themselves. */
+/* Inside of struct dray_registry and struct dray_client, for the files of this room only. A
+ * registry is immutable once there are clients, but for the token cache and libcurl's caches, which
+ * lock themselves. */
 #ifndef DRAY_REGISTRY_SHARED_H
 #define DRAY_REGISTRY_SHARED_H
 
@@ -12,6 +13,7 @@
 #include "core/log.h"
 #include "core/sync.h"
 #include "registry/auth.h"
+#include "registry/client.h"
 #include "registry/credentials.h"
 #include "registry/registry.h"
 #include "registry/url.h"
@@ -30,6 +32,8 @@ struct dray_registry {
     bool insecure;
     int64_t stall_timeout_ms;
     int64_t connect_timeout_ms;
+    int receive_buffer_bytes; /* of each socket; 0: the kernel decides */
+    long blob_buffer_bytes;   /* what libcurl receives at once of a blob */
     char *user_agent;
     char *cert_file; /* NULL: no client certificate */
     char *key_file;
@@ -48,6 +52,14 @@ struct dray_registry {
 
     CURLSH *share;                                   /* names and TLS sessions */
     struct dray_mutex share_mu[CURL_LOCK_DATA_LAST]; /* each guards one kind of libcurl's data */
+};
+
+struct dray_client {
+    struct dray_registry *registry;
+    const struct dray_cancel *cancel;
+    CURLM *multi;
+    CURL *easy;
+    char detail[CURL_ERROR_SIZE];
 };
 
 /** The authorities, for all connections of all threads. Reading the system's takes some 20 ms, so

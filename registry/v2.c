@@ -1,5 +1,6 @@
 #include "registry/v2.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include "core/limits.h"
 #include "registry/auth.h"
 #include "registry/failure.h"
+#include "registry/http.h"
 #include "registry/range.h"
 #include "registry/redirect.h"
 
@@ -186,6 +188,12 @@ int dray_v2_get_manifest(struct dray_client *client, const struct dray_endpoint 
     if (rc < 0)
         return rc;
     rc = send_authorized(client, repository, &request, &response, err);
+    manifest.quota = response.quota;
+    manifest.first_byte_ms = response.status != 0 ? response.first_byte_ms : -1;
+    manifest.stalled = response.stalled;
+    ret_manifest->quota = manifest.quota;
+    ret_manifest->first_byte_ms = manifest.first_byte_ms;
+    ret_manifest->stalled = manifest.stalled;
     if (rc < 0)
         return rc;
     if (head && (response.status == 405 || response.status == 501))
@@ -211,103 +219,225 @@ void dray_v2_manifest_done(struct dray_v2_manifest *manifest)
     *manifest = (struct dray_v2_manifest){ 0 };
 }
 
-/* A blob on its way to the sink. */
+/* A blob, or a part of it, on its way to the sink. */
 struct blob_transfer {
-    const struct dray_descriptor *blob;
-    const struct dray_blob_sink *sink;
+    const struct dray_blob_request *request;
+    struct dray_blob_answer *answer;
+    struct dray_blob_target *target; /* to be remembered from the answer; NULL: not */
     const char *shown;
-    uint64_t asked;    /* offset asked for */
-    uint64_t received; /* place in the blob of the next byte */
+    uint64_t begin; /* of the part that was announced */
+    uint64_t end;   /* behind it */
+    uint64_t at;    /* place in the blob of the next byte */
 };
 
-static int check_range(const struct blob_transfer *transfer,
-                       const struct dray_http_response *response, struct dray_error *err)
+static bool is_part(const struct dray_blob_request *request)
 {
+    return request->begin > 0 || request->end < request->blob->size_bytes;
+}
+
+static int check_part(const struct dray_blob_request *request,
+                      const struct dray_http_response *response, struct dray_error *err)
+{
+    static const char several[] = "multipart/byteranges";
     const char *value = dray_http_response_header(response, "Content-Range", 0);
-    uint64_t size = transfer->blob->size_bytes;
+    const char *type = dray_http_response_header(response, "Content-Type", 0);
+    uint64_t size = request->blob->size_bytes;
     struct dray_content_range range;
 
-    if (transfer->asked == 0)
+    if (!is_part(request))
         return dray_error_set(err, DRAY_EPROTO, "%s: a part of the blob came unasked",
+                              response->url.shown);
+    if (type && strncasecmp(type, several, sizeof(several) - 1) == 0)
+        return dray_error_set(err, DRAY_EPROTO, "%s: several parts came, one was asked for",
                               response->url.shown);
     if (!value || dray_http_response_header(response, "Content-Range", 1) ||
         !dray_content_range_parse(value, &range))
         return dray_error_set(err, DRAY_EPROTO, "%s: no valid Content-Range", response->url.shown);
-    if (range.first != transfer->asked || range.last != size - 1 ||
+    if (range.first != request->begin || range.last != request->end - 1 ||
         (range.has_total && range.total != size))
         return dray_error_set(
             err, DRAY_EPROTO,
             "%s: bytes %" PRIu64 "-%" PRIu64 " came, %" PRIu64 "-%" PRIu64 " were asked for",
-            response->url.shown, range.first, range.last, transfer->asked, size - 1);
+            response->url.shown, range.first, range.last, request->begin, request->end - 1);
+    return DRAY_OK;
+}
+
+/* Which part of the blob is the body? */
+static int place_answer(struct blob_transfer *transfer, const struct dray_http_response *response,
+                        struct dray_error *err)
+{
+    const struct dray_blob_request *request = transfer->request;
+    uint64_t len;
+    int rc;
+
+    transfer->begin = 0;
+    transfer->end = request->blob->size_bytes;
+    if (response->status == 206) {
+        rc = check_part(request, response, err);
+        if (rc < 0)
+            return rc;
+        transfer->begin = request->begin;
+        transfer->end = request->end;
+    }
+    transfer->at = transfer->begin;
+    len = transfer->end - transfer->begin;
+    if (response->has_length && response->length_bytes != len)
+        return dray_error_set(err, DRAY_EPROTO,
+                              "%s: Content-Length is %" PRIu64 ", expected %" PRIu64 " bytes",
+                              response->url.shown, response->length_bytes, len);
     return DRAY_OK;
 }
 
 static int start_blob(void *ctx, const struct dray_http_response *response, struct dray_error *err)
 {
     struct blob_transfer *transfer = ctx;
-    uint64_t size = transfer->blob->size_bytes;
-    uint64_t offset = 0;
+    const struct dray_blob_sink *sink = &transfer->request->sink;
     int rc;
 
     if (response->status != 200 && response->status != 206)
         return dray_failure_from_status(response, err);
     rc = check_encoding(response, err);
-    if (rc == DRAY_OK && response->status == 206) {
-        rc = check_range(transfer, response, err);
-        offset = transfer->asked;
-    }
     if (rc < 0)
         return rc;
-    if (response->has_length && response->length_bytes != size - offset)
-        return dray_error_set(err, DRAY_EPROTO,
-                              "%s: Content-Length is %" PRIu64 ", expected %" PRIu64 " bytes",
-                              response->url.shown, response->length_bytes, size - offset);
-    transfer->received = offset;
+    rc = place_answer(transfer, response, err);
+    if (rc < 0) {
+        transfer->answer->bad_range = is_part(transfer->request) || response->status == 206;
+        return rc;
+    }
+    if (transfer->target && response->foreign &&
+        dray_blob_target_remember(transfer->target, response->url.text, response->sender_reach) < 0)
+        return dray_error_nomem(err);
     transfer->shown = response->url.shown;
-    return transfer->sink->start(transfer->sink->ctx, offset, err);
+    rc = sink->start(sink->ctx, transfer->begin, transfer->end, err);
+    transfer->answer->started = rc == DRAY_OK;
+    return rc;
 }
 
 static int write_blob(void *ctx, const uint8_t *data, size_t len, struct dray_error *err)
 {
     struct blob_transfer *transfer = ctx;
+    const struct dray_blob_request *request = transfer->request;
+    bool whole = transfer->end - transfer->begin == request->blob->size_bytes;
 
-    if (len > transfer->blob->size_bytes - transfer->received)
-        return dray_error_set(err, DRAY_EPROTO, "%s: more than the blob's %" PRIu64 " bytes came",
-                              transfer->shown, transfer->blob->size_bytes);
-    transfer->received += len;
-    return transfer->sink->write(transfer->sink->ctx, data, len, err);
+    if (len > transfer->end - transfer->at) {
+        transfer->answer->bad_range = is_part(request);
+        return dray_error_set(err, DRAY_EPROTO, "%s: more than the %s %" PRIu64 " bytes came",
+                              transfer->shown, whole ? "blob's" : "part's",
+                              transfer->end - transfer->begin);
+    }
+    transfer->at += len;
+    return request->sink.write(request->sink.ctx, data, len, err);
 }
 
-int dray_v2_get_blob_unverified(struct dray_client *client, const struct dray_endpoint *endpoint,
-                                const char *repository, const struct dray_descriptor *blob,
-                                uint64_t offset, const struct dray_blob_sink *sink,
-                                struct dray_error *err)
+static bool wants_blob(void *ctx)
+{
+    const struct blob_transfer *transfer = ctx;
+
+    return transfer->request->sink.wanted(transfer->request->sink.ctx);
+}
+
+static int judge_blob(const struct blob_transfer *transfer,
+                      const struct dray_http_response *response, struct dray_error *err)
+{
+    if (response->status != 200 && response->status != 206) {
+        transfer->answer->bad_range = response->status == 416 && is_part(transfer->request);
+        return judge(transfer->request->endpoint, response, err);
+    }
+    if (transfer->at < transfer->end)
+        return dray_error_set(
+            err, DRAY_ETRANSIENT, "%s: the answer ended after %" PRIu64 " of %" PRIu64 " bytes",
+            response->url.shown, transfer->at - transfer->begin, transfer->end - transfer->begin);
+    return DRAY_OK;
+}
+
+static int ask_endpoint(struct dray_client *client, const struct dray_http_request *request,
+                        const struct dray_blob_request *blob, struct dray_http_response *response,
+                        struct dray_error *err)
+{
+    DRAY_AUTO_URL struct dray_url url = { 0 };
+    struct dray_http_request at_endpoint = *request;
+    int rc =
+        make_url(blob->endpoint, blob->repository, "blobs", blob->blob->digest.text, &url, err);
+
+    if (rc < 0)
+        return rc;
+    at_endpoint.url = &url;
+    return send_authorized(client, blob->repository, &at_endpoint, response, err);
+}
+
+static int ask_target(struct dray_client *client, const struct dray_http_request *request,
+                      const struct dray_blob_target *target, struct dray_http_response *response,
+                      struct dray_error *err)
+{
+    struct dray_http_request at_target = *request;
+    int rc = dray_url_parse(target->url.text, &response->url, err);
+
+    if (rc < 0)
+        return rc;
+    at_target.url = &response->url;
+    at_target.named_by_peer = true;
+    at_target.peer_reach = target->sender_reach;
+    return dray_http_exchange(client, &at_target, response, err);
+}
+
+/* Is the target out of date, so that the endpoint may name a better one? Once bytes have come it is
+ * not: there is no way back then. */
+static bool is_stale(int rc, int status)
+{
+    if (rc < 0)
+        return rc == DRAY_EUNREACHABLE && status == 0;
+    return status / 100 == 3 || status == 400 || status == 401 || status == 403 || status == 404 ||
+           status == 410;
+}
+
+static void fill_answer(struct dray_blob_answer *answer, const struct dray_http_response *response)
+{
+    answer->first_byte_ms = response->status != 0 ? response->first_byte_ms : -1;
+    answer->connect_ms = response->connect_ms;
+    answer->redirected = response->foreign;
+    answer->stalled = response->stalled;
+    answer->quota = response->quota;
+}
+
+int dray_v2_get_blob_unverified(struct dray_client *client, const struct dray_blob_request *request,
+                                struct dray_blob_target *target,
+                                struct dray_blob_answer *ret_answer, struct dray_error *err)
 {
     DRAY_AUTO_HTTP_RESPONSE struct dray_http_response response = { 0 };
-    DRAY_AUTO_URL struct dray_url url = { 0 };
-    struct blob_transfer transfer = { .blob = blob, .sink = sink, .asked = offset };
-    struct dray_http_request request = {
+    struct blob_transfer transfer = { .request = request, .answer = ret_answer };
+    struct dray_http_request http = {
         .method = DRAY_HTTP_GET,
-        .url = &url,
-        .endpoint = endpoint,
-        .range_from = offset,
+        .endpoint = request->endpoint,
         .on_start = start_blob,
         .on_body = write_blob,
+        .wanted = request->sink.wanted ? wants_blob : NULL,
         .ctx = &transfer,
     };
-    int rc;
+    bool straight = target && dray_blob_target_set(target);
+    int rc = DRAY_OK;
 
-    rc = make_url(endpoint, repository, "blobs", blob->digest.text, &url, err);
-    if (rc < 0)
-        return rc;
-    rc = send_authorized(client, repository, &request, &response, err);
-    if (rc < 0)
-        return rc;
-    if (response.status != 200 && response.status != 206)
-        return judge(endpoint, &response, err);
-    if (transfer.received < blob->size_bytes)
-        return dray_error_set(err, DRAY_ETRANSIENT,
-                              "%s: the answer ended after %" PRIu64 " of %" PRIu64 " bytes",
-                              response.url.shown, transfer.received, blob->size_bytes);
-    return DRAY_OK;
+    assert(request->begin < request->end || request->blob->size_bytes == 0);
+    assert(request->end <= request->blob->size_bytes);
+    *ret_answer = (struct dray_blob_answer){ 0 };
+    if (is_part(request)) {
+        http.range_begin = request->begin;
+        http.range_end = request->end;
+    }
+    if (straight) {
+        rc = ask_target(client, &http, target, &response, err);
+        if (is_stale(rc, response.status)) {
+            dray_blob_target_done(target);
+            straight = false;
+        }
+    }
+    if (!straight) {
+        transfer.target = target;
+        rc = ask_endpoint(client, &http, request, &response, err);
+    }
+    if (rc == DRAY_OK)
+        rc = judge_blob(&transfer, &response, err);
+    fill_answer(ret_answer, &response);
+    if (target && rc < 0 && rc != DRAY_ECANCELED)
+        dray_blob_target_done(target);
+    return rc;
 }

@@ -11,9 +11,18 @@
 #include "core/limits.h"
 #include "core/log.h"
 #include "storage/blob_store.h"
+#include "storage/space.h"
+#include "storage/staging.h"
 #include "workers/resolve.h"
 #include "workers/retry.h"
 #include "workers/transfer.h"
+
+/* How often one who waits for parked transfers looks whether the pull was canceled. */
+#define LOOK_MS 100
+
+/* How long a pull that failed waits for its transfers to stop, so that it can be told what they
+ * took. Mostly it is a moment; a worker that asks for a token is not told that it may stop. */
+#define STOP_MS 1000
 
 /* What one run carries from step to step. */
 struct run {
@@ -23,6 +32,7 @@ struct run {
     const struct dray_reference *reference;
     struct dray_resolution resolution;
     struct dray_source *source;
+    int64_t due_ms; /* when the first parked transfer is to go on; INT64_MAX: none is parked */
 };
 
 int dray_image_pull_new(const struct dray_reference *reference, struct dray_pull_result *result,
@@ -43,8 +53,12 @@ void dray_image_pull_free(struct dray_image_pull *pull)
 {
     if (!pull)
         return;
-    for (size_t i = 0; i < pull->item_count; i++)
-        dray_inflight_leave(pull->items[i].transfer);
+    for (size_t i = 0; i < pull->item_count; i++) {
+        if (pull->items[i].state == DRAY_ITEM_STOPPED)
+            dray_transfer_release(pull->items[i].transfer);
+        else
+            dray_inflight_leave(pull->items[i].transfer);
+    }
     free(pull->items);
     dray_mutex_done(&pull->mu);
     free(pull);
@@ -70,16 +84,14 @@ static int make_source(struct run *run, struct dray_error *err)
         return dray_error_nomem(err);
     source->references = 1;
     source->lock_fd = -1;
-    source->store = run->shared->store;
-    source->cancel = run->shared->cancel;
-    source->log = &run->shared->log;
-    source->retries = run->shared->retries;
+    source->engine = &run->shared->engine;
     snprintf(source->repository, sizeof(source->repository), "%s", run->reference->path);
-    rc = dray_store_lock(run->shared->store, DRAY_LOCK_SHARED, run->shared->cancel,
+    rc = dray_store_lock(source->engine->store, DRAY_LOCK_SHARED, source->engine->cancel,
                          &source->lock_fd, err);
     if (rc < 0)
         return rc;
-    rc = dray_endpoint_list_make(run->shared->registry, run->reference, &source->endpoints, err);
+    rc = dray_endpoint_list_make(run->shared->engine.registry, run->reference, &source->endpoints,
+                                 err);
     if (rc < 0)
         return rc;
     run->source = DRAY_TAKE(source);
@@ -89,16 +101,13 @@ static int make_source(struct run *run, struct dray_error *err)
 static int resolve(struct run *run, struct dray_error *err)
 {
     struct dray_resolve_request request = {
-        .store = run->shared->store,
+        .engine = &run->shared->engine,
         .client = run->client,
-        .cancel = run->shared->cancel,
-        .log = &run->shared->log,
         .reference = run->reference,
         .endpoints = &run->source->endpoints,
         .platform = &run->shared->platform,
         .platform_asked = run->shared->platform_asked,
         .all_platforms = run->shared->all_platforms,
-        .retries = run->shared->retries,
         .on_endpoint = note_endpoint,
         .ctx = run->pull,
     };
@@ -203,6 +212,7 @@ static int plan(struct run *run, struct dray_error *err)
     struct dray_image_pull *pull = run->pull;
     DRAY_AUTO_FREE struct dray_item *items = NULL;
     uint64_t total_bytes = 0;
+    uint64_t missing_bytes = 0; /* below total_bytes, so it cannot overflow either */
     size_t count = 0;
     int rc;
 
@@ -219,16 +229,22 @@ static int plan(struct run *run, struct dray_error *err)
             blob->size_bytes > DRAY_CONFIG_MAX_BYTES)
             return dray_error_set(err, DRAY_EPROTO, "config %s is too large: %" PRIu64 " bytes",
                                   blob->digest.text, blob->size_bytes);
-        if (is_here(run->shared->store, &items[i])) {
+        if (is_here(run->shared->engine.store, &items[i])) {
             items[i].state = DRAY_ITEM_EXISTS;
         } else if (blob->data) {
-            rc = dray_blob_put(run->shared->store, &blob->digest, blob->data,
+            rc = dray_blob_put(run->shared->engine.store, &blob->digest, blob->data,
                                (size_t)blob->size_bytes, err);
             if (rc < 0)
                 return rc;
             items[i].state = DRAY_ITEM_DONE;
+        } else {
+            missing_bytes += dray_staging_room_needed(run->shared->engine.store, blob);
         }
     }
+
+    rc = dray_store_check_room(run->shared->engine.store, missing_bytes, err);
+    if (rc < 0)
+        return rc;
 
     pull->result->total_bytes = total_bytes;
     dray_mutex_lock(&pull->mu);
@@ -263,7 +279,7 @@ static int want(struct run *run, struct dray_item *item, struct dray_error *err)
     dray_inflight_leave(before);
 
     if (owner)
-        dray_pool_push(run->shared->pool, &transfer->job);
+        dray_pool_push(run->shared->engine.pool, &transfer->job);
     return DRAY_OK;
 }
 
@@ -303,9 +319,17 @@ static int check_item(struct run *run, struct dray_item *item, bool *ret_waiting
     case DRAY_TRANSFER_RUNNING:
         *ret_waiting = true;
         return DRAY_OK;
+    case DRAY_TRANSFER_PARKED:
+        *ret_waiting = true;
+        /* Whoever waits for it sends it on; it ends at once when it is not to go on. */
+        if (dray_transfer_unpark(item->transfer, dray_cancel_fired(run->shared->engine.cancel)))
+            dray_pool_push(run->shared->engine.pool, &item->transfer->job);
+        else if (view.due_ms < run->due_ms)
+            run->due_ms = view.due_ms;
+        return DRAY_OK;
     case DRAY_TRANSFER_DONE:
         if (item->owner)
-            run->pull->result->fetched_bytes += item->transfer->received_bytes;
+            run->pull->result->fetched_bytes += view.received_bytes;
         set_state(run->pull, item, DRAY_ITEM_DONE);
         return DRAY_OK;
     case DRAY_TRANSFER_FAILED:
@@ -328,6 +352,7 @@ static int check_items(struct run *run, bool *ret_waiting, struct dray_error *er
     struct dray_image_pull *pull = run->pull;
 
     *ret_waiting = false;
+    run->due_ms = INT64_MAX;
     for (size_t i = 0; i < pull->item_count; i++) {
         struct dray_item *item = &pull->items[i];
         bool waiting;
@@ -348,7 +373,7 @@ static int start_transfers(struct run *run, struct dray_error *err)
 {
     struct dray_image_pull *pull = run->pull;
     DRAY_AUTO_FREE struct dray_item **missing = NULL;
-    uint64_t seen = dray_inflight_finished(run->shared->inflight);
+    uint64_t seen = dray_inflight_changes(run->shared->inflight);
     size_t count = 0;
 
     missing = calloc(pull->item_count + 1, sizeof(missing[0]));
@@ -369,8 +394,8 @@ static int start_transfers(struct run *run, struct dray_error *err)
         if (rc < 0)
             return rc;
         /* The queue is bounded, so this may take as long as the pull itself. */
-        finished = dray_inflight_finished(run->shared->inflight);
-        if (finished == seen)
+        finished = dray_inflight_changes(run->shared->inflight);
+        if (finished == seen && run->due_ms > dray_now_ms())
             continue;
         seen = finished;
         rc = check_items(run, &waiting, err);
@@ -383,15 +408,21 @@ static int start_transfers(struct run *run, struct dray_error *err)
 /* Until every transfer is done or one has failed. */
 static int wait_for_transfers(struct run *run, struct dray_error *err)
 {
-    uint64_t seen = dray_inflight_finished(run->shared->inflight);
+    uint64_t seen = dray_inflight_changes(run->shared->inflight);
 
     for (;;) {
+        int64_t look_ms;
         bool waiting;
         int rc = check_items(run, &waiting, err);
 
         if (rc < 0 || !waiting)
             return rc;
-        seen = dray_inflight_wait(run->shared->inflight, seen);
+        /* Workers notice a fired cancel token themselves; what is parked has none. */
+        look_ms = dray_now_ms() + LOOK_MS;
+        seen = dray_inflight_wait(run->shared->inflight, seen,
+                                  run->due_ms < look_ms     ? run->due_ms
+                                  : run->due_ms < INT64_MAX ? look_ms
+                                                            : INT64_MAX);
     }
 }
 
@@ -408,8 +439,8 @@ static int check_config(struct run *run, const struct dray_manifest *manifest,
 
     if (!dray_media_type_is_config(manifest->config.media_type))
         return DRAY_OK;
-    rc = dray_blob_read(run->shared->store, &manifest->config.digest, DRAY_CONFIG_MAX_BYTES, &body,
-                        err);
+    rc = dray_blob_read(run->shared->engine.store, &manifest->config.digest, DRAY_CONFIG_MAX_BYTES,
+                        &body, err);
     if (rc < 0)
         return rc;
     rc = dray_image_config_parse(body.data, body.len, &config, err);
@@ -430,7 +461,7 @@ static int check_config(struct run *run, const struct dray_manifest *manifest,
         if (run->shared->platform_asked)
             return dray_error_set(err, DRAY_EUNSUPPORTED, "the image is for %s, not for %s",
                                   offered, asked);
-        dray_log(&run->shared->log, DRAY_LOG_WARNING, "%s is for %s; this machine is %s",
+        dray_log(&run->shared->engine.log, DRAY_LOG_WARNING, "%s is for %s; this machine is %s",
                  run->pull->name, offered, asked);
     }
     run->resolution.root.has_platform = true;
@@ -450,11 +481,21 @@ static int commit(struct run *run, bool *ret_moved, struct dray_error *err)
         if (rc < 0)
             return rc;
     }
-    rc = dray_blob_barrier(run->shared->store, err);
+    rc = dray_blob_barrier(run->shared->engine.store, err);
     if (rc < 0)
         return rc;
     tag.descriptor = run->resolution.root;
-    return dray_tag_set(run->shared->store, &tag, run->shared->cancel, ret_moved, err);
+    return dray_tag_set(run->shared->engine.store, &tag, run->shared->engine.cancel, ret_moved,
+                        err);
+}
+
+/* Is there a blob that was not in the store before? */
+static bool has_new_blobs(const struct dray_image_pull *pull)
+{
+    for (size_t i = 0; i < pull->item_count; i++)
+        if (pull->items[i].state != DRAY_ITEM_EXISTS)
+            return true;
+    return false;
 }
 
 static int pull_image(struct run *run, struct dray_error *err)
@@ -486,28 +527,46 @@ static int pull_image(struct run *run, struct dray_error *err)
     if (rc < 0)
         return rc;
     run->pull->result->status =
-        moved || run->pull->result->fetched_bytes > 0 ? DRAY_PULL_NEW : DRAY_PULL_UNCHANGED;
+        moved || has_new_blobs(run->pull) ? DRAY_PULL_NEW : DRAY_PULL_UNCHANGED;
     return DRAY_OK;
 }
 
-/* Transfers that this image waits for no more stop, unless another image wants them. */
-static void give_up_transfers(struct dray_image_pull *pull)
+/* A transfer that nobody wants: is it still to be waited for until it has stopped? */
+static bool is_stopping(struct dray_transfer *transfer)
 {
-    for (size_t i = 0; i < pull->item_count; i++) {
-        struct dray_item *item = &pull->items[i];
-        struct dray_transfer *transfer = NULL;
+    struct dray_transfer_view view;
 
-        dray_mutex_lock(&pull->mu);
-        if (item->state == DRAY_ITEM_WAITING)
-            transfer = DRAY_TAKE(item->transfer);
-        dray_mutex_unlock(&pull->mu);
-        dray_inflight_leave(transfer);
-    }
+    dray_transfer_look(transfer, &view, NULL);
+    return view.begun && atomic_load(&transfer->wanted) == 0 && view.phase != DRAY_TRANSFER_DONE &&
+           view.phase != DRAY_TRANSFER_FAILED;
+}
+
+static void stop_item(struct dray_image_pull *pull, struct dray_item *item, int64_t deadline_ms)
+{
+    struct dray_inflight *table = item->transfer->table;
+    uint64_t seen = dray_inflight_changes(table);
+
+    while (is_stopping(item->transfer) && dray_now_ms() < deadline_ms)
+        seen = dray_inflight_wait(table, seen, deadline_ms);
+    set_state(pull, item, DRAY_ITEM_STOPPED);
+}
+
+/* Transfers that this image waits for no more stop, unless another image wants them. */
+static void stop_transfers(struct dray_image_pull *pull)
+{
+    int64_t deadline_ms = dray_now_ms() + STOP_MS;
+
+    for (size_t i = 0; i < pull->item_count; i++)
+        if (pull->items[i].state == DRAY_ITEM_WAITING && pull->items[i].transfer)
+            dray_inflight_unwant(pull->items[i].transfer);
+    for (size_t i = 0; i < pull->item_count; i++)
+        if (pull->items[i].state == DRAY_ITEM_WAITING && pull->items[i].transfer)
+            stop_item(pull, &pull->items[i], deadline_ms);
 }
 
 static void finish(struct dray_image_pull *pull)
 {
-    give_up_transfers(pull);
+    stop_transfers(pull);
     /* Items borrow inline data from the manifests, which go now. */
     dray_mutex_lock(&pull->mu);
     for (size_t i = 0; i < pull->item_count; i++)
@@ -527,7 +586,11 @@ void dray_image_pull_run(struct dray_image_pull *pull, const struct dray_coordin
                          struct dray_client *client)
 {
     struct run run = {
-        .pull = pull, .shared = shared, .client = client, .reference = &pull->result->reference
+        .pull = pull,
+        .shared = shared,
+        .client = client,
+        .reference = &pull->result->reference,
+        .due_ms = INT64_MAX,
     };
     struct dray_error err = { 0 };
 

@@ -9,21 +9,16 @@
 #include <dray/pull.h>
 
 #include "registry/http.h"
+#include "workers/engine.h"
 #include "workers/inflight.h"
-#include "workers/pool.h"
 
 /** What all coordinators of a puller share. Immutable while they run. */
 struct dray_coordinator_shared {
-    struct dray_store *store;
-    struct dray_registry *registry;
-    struct dray_pool *pool;
+    struct dray_engine engine;
     struct dray_inflight *inflight;
-    const struct dray_cancel *cancel;
-    struct dray_log log;
     struct dray_platform platform;
     bool platform_asked; /* the caller named it; else it is the host's */
     bool all_platforms;
-    uint32_t retries;
 };
 
 enum dray_item_state {
@@ -31,6 +26,7 @@ enum dray_item_state {
     DRAY_ITEM_EXISTS,
     DRAY_ITEM_DONE,
     DRAY_ITEM_FAILED,
+    DRAY_ITEM_STOPPED, /* the image has ended before it */
 };
 
 /** One distinct blob of the image. */
@@ -40,7 +36,7 @@ struct dray_item {
     uint32_t blob_index; /* its first place in the image */
 
     enum dray_item_state state;     /* guarded by the pull's mu, as is transfer */
-    struct dray_transfer *transfer; /* NULL: none was needed, or it was given up */
+    struct dray_transfer *transfer; /* NULL: none was needed; wanted unless STOPPED */
     bool owner;                     /* this pull started the transfer */
 };
 

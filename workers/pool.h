@@ -1,4 +1,5 @@
-/* A pool of worker threads behind a bounded queue of jobs, first in, first out.
+/* A pool of worker threads behind a bounded queue of jobs, first in, first out. A worker that finds
+ * no job may make itself useful otherwise.
  *
  * Any thread may push, except the workers themselves: once every worker waits for room, nobody
  * makes any. */
@@ -28,6 +29,12 @@ struct dray_pool_options {
     /* Make and free the state of one worker; new runs in the calling thread, before the start. */
     int (*state_new)(void *ctx, void **ret_state, struct dray_error *err);
     void (*state_free)(void *state);
+    /* What a worker does that finds no job, with its own state; any number of workers at once, the
+     * first before dray_pool_new() returns. May be NULL.
+     * @return 0: something was done, and the worker looks for a job again; above 0: there is
+     * nothing to do, ask again after so many ms (up to INT32_MAX), or when a job or a nudge came
+     * first; below 0: ask again only then */
+    int64_t (*spare)(void *ctx, void *state);
     void *ctx;
 };
 
@@ -38,8 +45,17 @@ int dray_pool_new(const struct dray_pool_options *options, struct dray_pool **re
 /** Append a job, waiting while the queue is full. */
 void dray_pool_push(struct dray_pool *pool, struct dray_job *job);
 
+/** Let the workers that have no job ask spare again. None that was about to wait misses it. Any
+ *  thread, the workers too. */
+void dray_pool_nudge(struct dray_pool *pool);
+
+/** How many workers wait, with neither a job nor anything spare to do: a hint, for it may have
+ *  changed already. */
+uint32_t dray_pool_idle(struct dray_pool *pool);
+
 /** Let the workers finish what was pushed, join them, free everything. NULL is allowed. Jobs are
- *  never dropped: one that is no longer wanted finds that out in run, and returns at once. */
+ *  never dropped: one that is no longer wanted finds that out in run, and returns at once. Who is
+ *  in spare finishes that; no worker goes there any more. */
 void dray_pool_free(struct dray_pool *pool);
 
 DRAY_DEFINE_CLEANUP(struct dray_pool, dray_pool_free);

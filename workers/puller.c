@@ -17,8 +17,10 @@
 #include "core/error.h"
 #include "core/limits.h"
 #include "registry/registry.h"
+#include "storage/staging.h"
 #include "workers/coordinator.h"
 #include "workers/thread.h"
+#include "workers/transfer.h"
 #include "workers/watch.h"
 
 #define DEFAULT_JOBS            8
@@ -30,6 +32,8 @@
 
 struct dray_puller {
     struct dray_coordinator_shared shared;
+    struct dray_throttle throttle;
+    struct dray_cpu_gauge cpu_gauge;
     uint32_t parallel_images;
     dray_event_fn *on_event;
     void *event_ctx;
@@ -56,7 +60,7 @@ static int client_new(void *ctx, void **ret_state, struct dray_error *err)
 {
     struct dray_puller *puller = ctx;
     struct dray_client *client;
-    int rc = dray_client_new(puller->shared.registry, puller->stop, &client, err);
+    int rc = dray_client_new(puller->shared.engine.registry, puller->stop, &client, err);
 
     if (rc < 0)
         return rc;
@@ -69,6 +73,14 @@ static void client_free(void *state)
     dray_client_free(state);
 }
 
+/* A worker without a job looks whom it can help. */
+static int64_t help(void *ctx, void *state)
+{
+    struct dray_puller *puller = ctx;
+
+    return dray_transfer_help(puller->shared.inflight, state);
+}
+
 static int check_options(const struct dray_puller_options *options, struct dray_error *err)
 {
     if (options->jobs > DRAY_JOBS_MAX)
@@ -77,6 +89,12 @@ static int check_options(const struct dray_puller_options *options, struct dray_
     if (options->parallel_images > DRAY_PARALLEL_IMAGES_MAX)
         return dray_error_set(err, DRAY_EINVAL, "parallel images: %u is more than %d",
                               options->parallel_images, DRAY_PARALLEL_IMAGES_MAX);
+    if (options->connections_per_blob > DRAY_JOBS_MAX)
+        return dray_error_set(err, DRAY_EINVAL, "connections per blob: %u is more than %d",
+                              options->connections_per_blob, DRAY_JOBS_MAX);
+    if (options->connections_per_host > DRAY_JOBS_MAX)
+        return dray_error_set(err, DRAY_EINVAL, "connections per host: %u is more than %d",
+                              options->connections_per_host, DRAY_JOBS_MAX);
     if (options->retries > DRAY_RETRIES_MAX)
         return dray_error_set(err, DRAY_EINVAL, "retries: %u is more than %d", options->retries,
                               DRAY_RETRIES_MAX);
@@ -93,6 +111,7 @@ int dray_puller_new(const struct dray_puller_options *options, struct dray_pulle
         .capacity = 4 * (size_t)jobs,
         .state_new = client_new,
         .state_free = client_free,
+        .spare = help,
     };
     int rc;
 
@@ -108,29 +127,41 @@ int dray_puller_new(const struct dray_puller_options *options, struct dray_pulle
     puller->event_ctx = options->event_ctx;
     puller->parallel_images =
         options->parallel_images ? options->parallel_images : DEFAULT_PARALLEL_IMAGES;
+    dray_throttle_init(&puller->throttle, options->limit_rate_bytes_per_s);
+    dray_cpu_gauge_init(&puller->cpu_gauge);
     rc = dray_cancel_new(&puller->stop, err);
     if (rc < 0)
         return rc;
 
-    puller->shared.store = options->store;
-    puller->shared.cancel = puller->stop;
-    puller->shared.log = options->log;
+    puller->shared.engine.store = options->store;
+    puller->shared.engine.cancel = puller->stop;
+    puller->shared.engine.log = options->log;
+    puller->shared.engine.throttle = &puller->throttle;
+    puller->shared.engine.cpu_gauge = &puller->cpu_gauge;
+    puller->shared.engine.connections_per_blob =
+        options->connections_per_blob ? options->connections_per_blob : jobs;
     puller->shared.all_platforms = options->all_platforms;
     puller->shared.platform_asked = options->platform != NULL;
     if (options->platform)
         puller->shared.platform = *options->platform;
     else
         dray_platform_host(&puller->shared.platform);
-    puller->shared.retries =
+    puller->shared.engine.retries =
         options->retries || options->no_retries ? options->retries : DEFAULT_RETRIES;
-    rc = dray_registry_new(&options->registry, &options->log, &puller->shared.registry, err);
+    rc = dray_registry_new(&options->registry, &options->log, &puller->shared.engine.registry, err);
+    if (rc < 0)
+        return rc;
+    dray_registry_set_limit(puller->shared.engine.registry, options->limit_rate_bytes_per_s, jobs);
+    rc = dray_hosts_new(options->connections_per_host ? options->connections_per_host : jobs,
+                        &puller->shared.engine.hosts, err);
     if (rc < 0)
         return rc;
     rc = dray_inflight_new(&puller->shared.inflight, err);
     if (rc < 0)
         return rc;
+    dray_staging_sweep(options->store, DRAY_STAGING_MAX_AGE_S);
     pool_options.ctx = puller;
-    rc = dray_pool_new(&pool_options, &puller->shared.pool, err);
+    rc = dray_pool_new(&pool_options, &puller->shared.engine.pool, err);
     if (rc < 0)
         return rc;
 
@@ -144,11 +175,53 @@ void dray_puller_free(struct dray_puller *puller)
         return;
     if (puller->stop)
         dray_cancel_fire(puller->stop);
-    dray_pool_free(puller->shared.pool);
+    dray_pool_free(puller->shared.engine.pool);
     dray_inflight_free(puller->shared.inflight);
-    dray_registry_free(puller->shared.registry);
+    dray_hosts_free(puller->shared.engine.hosts);
+    dray_registry_free(puller->shared.engine.registry);
     dray_cancel_free(puller->stop);
+    dray_cpu_gauge_done(&puller->cpu_gauge);
+    dray_throttle_done(&puller->throttle);
     free(puller);
+}
+
+/* For dray_puller_endpoints(). */
+struct endpoint_visit {
+    dray_endpoint_fn *fn;
+    void *ctx;
+};
+
+static void visit_host(void *ctx, const char *origin, const struct dray_host_view *view)
+{
+    const struct endpoint_visit *visit = ctx;
+    const struct dray_endpoint_figures figures = {
+        .endpoint = origin,
+        .requests = view->requests,
+        .bytes = view->bytes,
+        .failures = view->failures,
+        .connect_failures = view->connect_failures,
+        .stalls = view->stalls,
+        .overloads = view->overloads,
+        .wrong_blobs = view->wrong_blobs,
+        .rate_bytes_per_s = view->rate_bytes_per_s,
+        .first_byte_ms = view->first_byte_ms,
+        .connections = view->slots,
+        .ranges = view->ranges,
+        .reachable = !view->broken,
+        .has_quota = view->quota.known,
+        .quota_remaining = view->quota.remaining,
+        .quota_limit = view->quota.limit,
+    };
+
+    if (view->requests > 0)
+        visit->fn(visit->ctx, &figures);
+}
+
+void dray_puller_endpoints(struct dray_puller *puller, dray_endpoint_fn *fn, void *ctx)
+{
+    struct endpoint_visit visit = { .fn = fn, .ctx = ctx };
+
+    dray_hosts_each(puller->shared.engine.hosts, visit_host, &visit);
 }
 
 static void notify(int wake_fd)
@@ -166,7 +239,7 @@ static void *coordinate(void *arg)
     struct dray_puller *puller = call->puller;
     DRAY_AUTO_CLIENT struct dray_client *client = NULL;
     struct dray_error err = { 0 };
-    int rc = dray_client_new(puller->shared.registry, puller->stop, &client, &err);
+    int rc = dray_client_new(puller->shared.engine.registry, puller->stop, &client, &err);
     size_t i;
 
     while ((i = atomic_fetch_add(&call->next, 1)) < call->count) {

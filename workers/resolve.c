@@ -13,7 +13,11 @@
 #include "storage/blob_store.h"
 #include "storage/image_store.h"
 #include "workers/endpoint_errors.h"
+#include "workers/host.h"
 #include "workers/retry.h"
+
+/* How often one who waits for one of a host's slots looks whether it was canceled. */
+#define SLOT_WAIT_MS 100
 
 /* What one walk carries from function to function. */
 struct walk {
@@ -36,31 +40,125 @@ void dray_resolution_done(struct dray_resolution *resolution)
     *resolution = (struct dray_resolution){ 0 };
 }
 
+static bool is_last(const struct walk *walk)
+{
+    const struct dray_endpoint_list *endpoints = walk->request->endpoints;
+
+    return walk->endpoint + 1 == endpoints->items + endpoints->count;
+}
+
+/* Is there somebody better to ask than this host, if anybody else? */
+static bool is_passed_by(struct dray_host *host, enum dray_host_gate gate, int64_t wait_ms)
+{
+    struct dray_host_view view;
+
+    dray_host_look(host, &view);
+    return gate == DRAY_HOST_BROKEN || view.slow ||
+           (gate == DRAY_HOST_LATER && wait_ms > DRAY_RETRY_PATIENCE_MS);
+}
+
+/* Wait until the host may be asked, and take one of its slots; or pass it by. */
+static int enter(const struct walk *walk, struct dray_host *host, struct dray_error *err)
+{
+    const struct dray_engine *engine = walk->request->engine;
+
+    for (;;) {
+        int64_t wait_ms;
+        enum dray_host_gate gate = dray_host_gate(host, &wait_ms);
+
+        if (!is_last(walk) && is_passed_by(host, gate, wait_ms))
+            return dray_error_set(err, DRAY_EUNREACHABLE, "%s: passed by: a moment ago it was %s",
+                                  walk->endpoint->origin,
+                                  gate == DRAY_HOST_LATER    ? "overloaded"
+                                  : gate == DRAY_HOST_BROKEN ? "out of reach"
+                                                             : "too slow");
+        if (gate == DRAY_HOST_LATER) {
+            dray_log(&engine->log, DRAY_LOG_INFO, "%s: asked us to wait: %lld ms",
+                     walk->endpoint->origin, (long long)wait_ms);
+            if (dray_cancel_sleep(engine->cancel, wait_ms) < 0)
+                return dray_error_set(err, DRAY_ECANCELED, "canceled");
+            continue;
+        }
+        if (dray_host_enter(host, SLOT_WAIT_MS, is_last(walk)))
+            return DRAY_OK;
+        if (dray_cancel_fired(engine->cancel))
+            return dray_error_set(err, DRAY_ECANCELED, "canceled");
+    }
+}
+
+/* The request failed: what is the host to be known for, and is it asked again? */
+static void judge(const struct walk *walk, struct dray_retry *retry, const struct dray_error *err,
+                  struct dray_host_outcome *outcome, int64_t *ret_delay_ms)
+{
+    bool is_silent = outcome->stalled && outcome->first_byte_ms < 0;
+
+    outcome->http_status = err->http_status;
+    outcome->sys_errno = err->sys_errno;
+    /* A host that takes connections and says nothing is as good as one that takes none. */
+    if (is_silent)
+        outcome->code = DRAY_EUNREACHABLE;
+    if ((is_silent && !is_last(walk)) || !dray_retry_decide(retry, err, 0, ret_delay_ms))
+        *ret_delay_ms = -1;
+    outcome->pause_ms = dray_retry_pause_ms(err, *ret_delay_ms);
+}
+
+/* Ask the endpoint once. *ret_delay_ms: how long to wait before the next try; -1: it failed for
+ * good. */
+static int ask_once(const struct walk *walk, struct dray_host *host, struct dray_retry *retry,
+                    const char *tag, const struct dray_digest *digest, bool head,
+                    struct dray_v2_manifest *ret_reply, int64_t *ret_delay_ms,
+                    struct dray_error *err)
+{
+    const struct dray_resolve_request *request = walk->request;
+    struct dray_host_outcome outcome = { .first_byte_ms = -1 };
+    struct dray_v2_manifest reply = { .first_byte_ms = -1 };
+    int rc = enter(walk, host, err);
+
+    *ret_delay_ms = -1;
+    if (rc < 0)
+        return rc;
+    rc = dray_v2_get_manifest(request->client, walk->endpoint, request->reference->path, tag,
+                              digest, head, &reply, err);
+    outcome.code = rc;
+    outcome.first_byte_ms = reply.first_byte_ms;
+    outcome.duration_ms = reply.first_byte_ms; /* so small a body tells nothing of speed */
+    outcome.stalled = reply.stalled;
+    if (rc == DRAY_OK)
+        *ret_reply = reply;
+    else
+        judge(walk, retry, err, &outcome, ret_delay_ms);
+    dray_host_leave(host, &outcome);
+    dray_host_quota(host, &reply.quota);
+    return rc;
+}
+
 /* Ask the endpoint, with retries. */
 static int ask(const struct walk *walk, const char *tag, const struct dray_digest *digest,
                bool head, struct dray_v2_manifest *ret_reply, struct dray_error *err)
 {
-    const struct dray_resolve_request *request = walk->request;
-    struct dray_retry retry = { .limit = request->retries,
-                                .elsewhere = walk->endpoint + 1 < request->endpoints->items +
-                                                                      request->endpoints->count };
+    const struct dray_engine *engine = walk->request->engine;
+    struct dray_retry retry = { .limit = engine->retries, .elsewhere = !is_last(walk) };
     struct dray_error failure = { 0 };
+    struct dray_host *host;
+    int rc = dray_hosts_get(engine->hosts, walk->endpoint->origin, &host, err);
 
+    if (rc < 0)
+        return rc;
     for (;;) {
         int64_t delay_ms;
-        int rc = dray_v2_get_manifest(request->client, walk->endpoint, request->reference->path,
-                                      tag, digest, head, ret_reply, &failure);
 
+        rc = ask_once(walk, host, &retry, tag, digest, head, ret_reply, &delay_ms, &failure);
         if (rc == DRAY_OK)
             return DRAY_OK;
-        if (!dray_retry_decide(&retry, &failure, 0, &delay_ms)) {
+        if (delay_ms < 0) {
             if (err)
                 *err = failure;
             return rc;
         }
-        dray_log(request->log, DRAY_LOG_INFO, "trying again in %lld ms: %s", (long long)delay_ms,
+        dray_retry_tell_cut(&engine->log, &failure, delay_ms);
+        dray_log(&engine->log, DRAY_LOG_INFO, "trying again in %lld ms: %s", (long long)delay_ms,
                  failure.text);
-        if (dray_cancel_sleep(request->cancel, delay_ms) < 0)
+        if (dray_cancel_sleep(engine->cancel, delay_ms) < 0)
             return dray_error_set(err, DRAY_ECANCELED, "canceled");
     }
 }
@@ -88,8 +186,8 @@ static int tag_matches(const struct walk *walk, const struct dray_digest *source
                 !request->platform_asked || !walk->tag->descriptor.has_platform ||
                 dray_platform_rank(request->platform, &walk->tag->descriptor.platform) > 0;
     } else if (!request->all_platforms && dray_digest_equal(&walk->tag->source_digest, source) &&
-               dray_blob_read(request->store, source, DRAY_MANIFEST_MAX_BYTES, &body, NULL) ==
-                   DRAY_OK &&
+               dray_blob_read(request->engine->store, source, DRAY_MANIFEST_MAX_BYTES, &body,
+                              NULL) == DRAY_OK &&
                dray_manifest_parse(body.data, body.len, "", &index, NULL) == DRAY_OK &&
                index->kind == DRAY_MANIFEST_INDEX) {
         choice = dray_manifest_select(index, request->platform, NULL);
@@ -97,7 +195,7 @@ static int tag_matches(const struct walk *walk, const struct dray_digest *source
     }
     if (!*ret_matches)
         return DRAY_OK;
-    return dray_image_complete(request->store, &walk->tag->descriptor, ret_matches, err);
+    return dray_image_complete(request->engine->store, &walk->tag->descriptor, ret_matches, err);
 }
 
 static int keep_unchanged(struct walk *walk, const struct dray_digest *source)
@@ -149,9 +247,9 @@ static int read_child(struct walk *walk, const struct dray_descriptor *child,
                                   dray_code_text(rc));
         return DRAY_OK;
     }
-    if (dray_blob_exists(walk->request->store, &child->digest, child->size_bytes) &&
-        dray_blob_read(walk->request->store, &child->digest, DRAY_MANIFEST_MAX_BYTES, ret_body,
-                       NULL) == DRAY_OK)
+    if (dray_blob_exists(walk->request->engine->store, &child->digest, child->size_bytes) &&
+        dray_blob_read(walk->request->engine->store, &child->digest, DRAY_MANIFEST_MAX_BYTES,
+                       ret_body, NULL) == DRAY_OK)
         return DRAY_OK;
 
     dray_buf_done(ret_body);
@@ -196,7 +294,7 @@ static int take_child(struct walk *walk, const struct dray_descriptor *child, un
     DRAY_AUTO_BUF struct dray_buf body = DRAY_BUF_INIT;
     int rc;
 
-    if (dray_cancel_fired(walk->request->cancel))
+    if (dray_cancel_fired(walk->request->engine->cancel))
         return dray_error_set(err, DRAY_ECANCELED, "canceled");
     if (is_seen(walk, &child->digest))
         return DRAY_OK;
@@ -224,7 +322,7 @@ static int take_document(struct walk *walk, const struct dray_descriptor *descri
     rc = count_in(walk, descriptor, manifest, err);
     if (rc < 0)
         return rc;
-    rc = dray_blob_put(request->store, &descriptor->digest, body->data, body->len, err);
+    rc = dray_blob_put(request->engine->store, &descriptor->digest, body->data, body->len, err);
     if (rc < 0)
         return rc;
 
@@ -328,7 +426,7 @@ static int walk_endpoints(struct walk *walk, struct dray_error *err)
                 *err = failure;
             return rc;
         }
-        dray_log(request->log, DRAY_LOG_INFO, "%s", failure.text);
+        dray_log(&request->engine->log, DRAY_LOG_INFO, "%s", failure.text);
         dray_endpoint_errors_add(&errors, walk->endpoint, &failure);
     }
     return dray_endpoint_errors_join(&errors, err);
@@ -348,7 +446,7 @@ int dray_resolve(const struct dray_resolve_request *request, struct dray_resolut
         return dray_error_nomem(err);
     walk->request = request;
     walk->resolution = &resolution;
-    rc = dray_tag_list_read(request->store, &tags, err);
+    rc = dray_tag_list_read(request->engine->store, &tags, err);
     if (rc < 0)
         return rc;
     dray_reference_canonical(request->reference, name);

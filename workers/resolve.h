@@ -8,19 +8,17 @@
 #include "registry/endpoint.h"
 #include "registry/http.h"
 #include "storage/tag_store.h"
+#include "workers/engine.h"
 
 /** What to resolve, and with what. Everything is borrowed. */
 struct dray_resolve_request {
-    struct dray_store *store;
+    const struct dray_engine *engine;
     struct dray_client *client;
-    const struct dray_cancel *cancel;
-    const struct dray_log *log;
     const struct dray_reference *reference;
     const struct dray_endpoint_list *endpoints;
     const struct dray_platform *platform;
     bool platform_asked; /* the user named it */
     bool all_platforms;
-    uint32_t retries;
     /* Told before each endpoint is asked. */
     void (*on_endpoint)(void *ctx, const struct dray_endpoint *endpoint);
     void *ctx;

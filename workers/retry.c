@@ -1,7 +1,10 @@
 #include "workers/retry.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <sodium.h>
+
+#include "core/log.h"
 
 static bool may_pass(const struct dray_retry *retry, const struct dray_error *err)
 {
@@ -41,6 +44,29 @@ bool dray_retry_decide(struct dray_retry *retry, const struct dray_error *err,
         return false;
     *ret_delay_ms = delay_ms;
     return true;
+}
+
+void dray_retry_tell_cut(const struct dray_log *log, const struct dray_error *err, int64_t delay_ms)
+{
+    if (err->retry_after_ms > delay_ms)
+        dray_log(log, DRAY_LOG_WARNING,
+                 "told to wait %" PRId64 " s, which is too long: trying again in %" PRId64 " s: %s",
+                 err->retry_after_ms / 1000, delay_ms / 1000, err->text);
+}
+
+bool dray_retry_is_overload(const struct dray_error *err)
+{
+    return err->http_status == 429 || err->http_status == 503;
+}
+
+int64_t dray_retry_pause_ms(const struct dray_error *err, int64_t delay_ms)
+{
+    int64_t pause_ms = err->retry_after_ms < DRAY_RETRY_AFTER_CAP_MS ? err->retry_after_ms
+                                                                     : DRAY_RETRY_AFTER_CAP_MS;
+
+    if (!dray_retry_is_overload(err))
+        return 0;
+    return pause_ms > delay_ms ? pause_ms : delay_ms;
 }
 
 bool dray_retry_elsewhere(int code)

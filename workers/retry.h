@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include <dray/error.h>
+#include <dray/log.h>
 
 /* Delays grow from the base, doubling, to the cap; each is drawn at random from 0 to there ("full
  * jitter"), so that many clients that failed together do not come back together. */
@@ -35,11 +36,27 @@ struct dray_retry {
  * the same way, at this endpoint.
  *
  * @param progress_bytes  by how much the failed try brought the whole forward, in bytes
- * @param ret_delay_ms    how long to wait before the next try
+ * @param ret_delay_ms    how long to wait before the next try. When that is less than
+ *                        err->retry_after_ms, the server's wish was cut: tell the user
  * @return true: wait and try again; false: give up
  */
 bool dray_retry_decide(struct dray_retry *retry, const struct dray_error *err,
                        uint64_t progress_bytes, int64_t *ret_delay_ms);
+
+/** Tell, as a warning, when the server wished for a longer delay than it is given. */
+void dray_retry_tell_cut(const struct dray_log *log, const struct dray_error *err,
+                         int64_t delay_ms);
+
+/**
+ * How long everybody shall leave the host alone after a failure.
+ *
+ * @param delay_ms  what dray_retry_decide() said; below 0: it gave up
+ * @return 0 unless it is an overload
+ */
+int64_t dray_retry_pause_ms(const struct dray_error *err, int64_t delay_ms);
+
+/** Does the failure ask everybody to hold back (429, 503), not only the one who met it? */
+bool dray_retry_is_overload(const struct dray_error *err);
 
 /**
  * After an endpoint gave up: may another endpoint do better? Not when the trouble is here (disk,

@@ -7,17 +7,14 @@
 #include <stdint.h>
 
 #include "registry/endpoint.h"
-#include "storage/store.h"
+#include "workers/engine.h"
 
 struct dray_source {
-    struct dray_store *store;
-    const struct dray_cancel *cancel;
-    const struct dray_log *log;
+    const struct dray_engine *engine;
     char repository[DRAY_PATH_MAX + 1];
     struct dray_endpoint_list endpoints; /* owned */
     size_t first; /* the endpoint that knew the manifest; earlier ones failed */
-    uint32_t retries;
-    int lock_fd; /* the store lock, shared, held as long as anything may still be written */
+    int lock_fd;  /* the store lock, shared, held as long as anything may still be written */
 
     _Atomic uint32_t references;
 };

@@ -75,6 +75,12 @@ static void tell_item(struct dray_watch *watch, const struct dray_item *item,
         .error = error,
     };
 
+    /* The first image that tells its end tells how it came, so that sums are right. */
+    if (kind >= DRAY_EVENT_BLOB_DONE && kind <= DRAY_EVENT_BLOB_STOPPED && view->figures &&
+        !item->transfer->told) {
+        item->transfer->told = true;
+        event.figures = view->figures;
+    }
     tell(watch, &event);
 }
 
@@ -114,7 +120,7 @@ static void watch_item(struct dray_watch *watch, const struct dray_item *item, s
         }
         tell_item(watch, item, &(struct dray_transfer_view){ 0 }, DRAY_EVENT_BLOB_QUEUED, NULL);
     }
-    if (!told->started && (view.phase == DRAY_TRANSFER_RUNNING || state == DRAY_ITEM_DONE)) {
+    if (!told->started && (view.begun || state == DRAY_ITEM_DONE)) {
         struct dray_transfer_view begun = view;
 
         begun.current_bytes = view.resumed_bytes;
@@ -129,7 +135,11 @@ static void watch_item(struct dray_watch *watch, const struct dray_item *item, s
         tell_item(watch, item, &view, DRAY_EVENT_BLOB_RETRY, &error);
     told->retries = view.retries;
 
-    if (state == DRAY_ITEM_DONE || state == DRAY_ITEM_FAILED) {
+    if (state == DRAY_ITEM_STOPPED) {
+        told->ended = true;
+        if (told->started)
+            tell_item(watch, item, &view, DRAY_EVENT_BLOB_STOPPED, NULL);
+    } else if (state == DRAY_ITEM_DONE || state == DRAY_ITEM_FAILED) {
         told->ended = true;
         tell_item(watch, item, &view,
                   state == DRAY_ITEM_DONE ? DRAY_EVENT_BLOB_DONE : DRAY_EVENT_BLOB_FAILED,

@@ -3,6 +3,7 @@
 #define DRAY_EVENT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <dray/digest.h>
@@ -22,6 +23,7 @@ enum dray_event_kind {
     DRAY_EVENT_BLOB_RETRY,    /* blob: failed (error), tried again in delay_ms */
     DRAY_EVENT_BLOB_DONE,     /* blob: verified and in the store */
     DRAY_EVENT_BLOB_FAILED,   /* blob: given up (error) */
+    DRAY_EVENT_BLOB_STOPPED,  /* blob: its image failed or was canceled while it was on its way */
     DRAY_EVENT_IMAGE_DONE,    /* image: complete and tagged; changed says whether anything is new */
     DRAY_EVENT_IMAGE_FAILED,  /* image: error says why */
 };
@@ -29,6 +31,29 @@ enum dray_event_kind {
 enum dray_blob_role {
     DRAY_ROLE_LAYER,
     DRAY_ROLE_CONFIG,
+};
+
+/** What one endpoint had to do with a blob. */
+struct dray_blob_origin {
+    const char *endpoint; /* scheme://host[:port] */
+    uint64_t bytes;       /* received from it */
+    uint32_t requests;
+    uint32_t failures; /* requests that failed, cut answers included */
+    bool wrong_bytes;  /* it brought bytes that failed the digest */
+};
+
+/** How a blob came, or why it took so long not to come. */
+struct dray_blob_figures {
+    uint64_t received_bytes; /* over the network, those thrown away again included */
+    uint64_t resumed_bytes;  /* left by an earlier run, and not fetched again */
+    int64_t duration_ms;     /* from its first request to its end; -1: there was no request */
+    int64_t first_byte_ms;   /* from the first request that was served to its first byte, connecting
+                              * and redirects included; -1: none was */
+    uint32_t requests;
+    uint32_t retries;
+    uint32_t connections;                   /* at most at once */
+    const struct dray_blob_origin *origins; /* who was asked; mirrors come first */
+    size_t origin_count;
 };
 
 /** One event. Pointers are valid only during the callback. Blob events have
@@ -49,6 +74,11 @@ struct dray_event {
     int64_t delay_ms;
     bool changed;
     const struct dray_error *error;
+
+    /* Of BLOB_DONE, BLOB_FAILED and BLOB_STOPPED: what the transfer of the blob took. It is told
+     * once: of several images that share the blob the first whose event tells the end has it, the
+     * others have NULL, and so has a blob that came inside its manifest. */
+    const struct dray_blob_figures *figures;
 };
 
 /** Name of a kind as it stands in JSON: "blob-progress". */
@@ -57,8 +87,8 @@ const char *dray_event_kind_text(enum dray_event_kind kind);
 /**
  * Receives events, always in the thread that called the library, in order for each blob. A slow
  * callback delays other events and the noticing of a fired cancel token, never a transfer. Progress
- * comes at most ten times a second a blob. When an image fails, its unfinished blobs are not
- * mentioned again; of an unchanged image no blob is.
+ * comes at most ten times a second a blob. When an image fails, those of its unfinished blobs that
+ * nothing was asked of are not mentioned again; of an unchanged image no blob is.
  */
 typedef void dray_event_fn(void *ctx, const struct dray_event *event);
 

@@ -42,11 +42,15 @@ struct dray_registry_options {
 struct dray_puller_options {
     struct dray_store *store; /* opened for writing; outlives the puller */
     struct dray_registry_options registry;
-    uint32_t jobs;            /* blobs at once, 1 to 256; default 8 */
-    uint32_t parallel_images; /* images at once; default 4 */
-    uint32_t retries;         /* of one blob at one endpoint after the first try; default 5 */
-    bool no_retries;          /* retries == 0 is meant */
-    bool all_platforms;       /* keep indexes whole */
+    uint32_t jobs;                 /* connections and blobs at once, 1 to 256; default 8 */
+    uint32_t parallel_images;      /* images at once; default 4 */
+    uint32_t connections_per_blob; /* to fetch one large blob with, 1 to 256; default: jobs */
+    uint32_t connections_per_host; /* requests to one host at once, 1 to 256; default: jobs. A host
+                                      that says it is overloaded gets fewer for a while */
+    uint64_t limit_rate_bytes_per_s; /* of all downloads together; 0: no limit */
+    uint32_t retries;   /* of one blob at one endpoint after the first try; default 5 */
+    bool no_retries;    /* retries == 0 is meant */
+    bool all_platforms; /* keep indexes whole */
     const struct dray_platform *platform; /* default: the host's */
     struct dray_cancel *cancel;           /* may be NULL; outlives the puller */
     struct dray_log log;
@@ -66,7 +70,7 @@ struct dray_pull_result {
     struct dray_reference reference;
     struct dray_digest digest; /* what the registry's tag points at; alg 0 if never known */
     uint64_t fetched_bytes;    /* received into the store by this pull */
-    uint64_t total_bytes;      /* of all blobs of the image */
+    uint64_t total_bytes;      /* of all blobs of the image; 0 when unchanged, or never known */
     struct dray_error error;   /* code DRAY_OK unless failed */
 };
 
@@ -89,6 +93,36 @@ int dray_puller_new(const struct dray_puller_options *options, struct dray_pulle
  */
 int dray_puller_run(struct dray_puller *puller, const struct dray_reference *references,
                     size_t count, struct dray_pull_result *results);
+
+/** What a puller has seen of one endpoint's host, since it was made. */
+struct dray_endpoint_figures {
+    const char *endpoint; /* scheme://host[:port] */
+    uint64_t requests;
+    uint64_t bytes;            /* received in bodies */
+    uint64_t failures;         /* requests that failed, for whatever reason */
+    uint64_t connect_failures; /* of these: no connection came about */
+    uint64_t stalls;           /* of these: nothing moved for too long */
+    uint64_t overloads;        /* of these: refused with 429 or 503 */
+    uint64_t wrong_blobs;      /* blobs in which its bytes failed the digest */
+    uint64_t rate_bytes_per_s; /* of one connection, smoothed; 0: not known */
+    int64_t first_byte_ms;     /* from request to answer, smoothed; -1: not known */
+    uint32_t connections;      /* allowed at once by now */
+    bool ranges;               /* serves parts of blobs, as far as is known */
+    bool reachable;            /* as far as is known */
+    bool has_quota;            /* the registry says how many requests it still takes */
+    uint64_t quota_remaining;
+    uint64_t quota_limit; /* 0: not said */
+};
+
+/** Receives one endpoint's figures; they are valid only during the call. */
+typedef void dray_endpoint_fn(void *ctx, const struct dray_endpoint_figures *figures);
+
+/**
+ * Tell the figures of every endpoint that was asked so far, in the order they first were.
+ *
+ * @param fn  called in this thread, with no lock held
+ */
+void dray_puller_endpoints(struct dray_puller *puller, dray_endpoint_fn *fn, void *ctx);
 
 /** Stop the workers, join them, free everything. NULL is allowed. */
 void dray_puller_free(struct dray_puller *puller);

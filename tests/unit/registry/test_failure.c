@@ -25,6 +25,15 @@ static void retry_after_takes_seconds_and_dates_and_ignores_junk(void **state)
         { "5x", 0 },
         { "1.5", 0 },
         { "soon", 0 },
+        { "880.092\xc2\xb5s", 0 }, /* what a rate limiter of Go's made of it */
+        { "120s", 0 },
+        { "1e3", 0 },
+        { "0x10", 0 },
+        { "1, 2", 0 },
+        { "Tuesday, 14-Nov-23 22:13:30 GMT", 10000 }, /* RFC 850 */
+        { "Tue Nov 14 22:13:30 2023", 10000 },        /* asctime() */
+        { "Tue, 99 Nov 2023 22:13:30 GMT", 0 },
+        { "Fri, 31 Dec 9999 23:59:59 GMT", DRAY_RETRY_AFTER_MAX_MS },
         { "Tue, 14 Nov 2023 22:13:30 GMT", 10000 },
         { "Tue, 14 Nov 2023 22:13:20 GMT", 0 },
         { "Tue, 14 Nov 2023 22:13:10 GMT", 0 },

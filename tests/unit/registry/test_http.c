@@ -1,7 +1,9 @@
 #include "registry/http.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <sys/socket.h>
 
 #include "core/cancel.h"
 #include "core/limits.h"
@@ -121,6 +123,12 @@ static void behave(void *ctx, const struct test_request *request,
             usleep(20000);
         }
         test_close(connection, false);
+    } else if (strcmp(what, "/two-drops") == 0) {
+        test_sendf(connection, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n");
+        usleep(100000);
+        test_send(connection, "hello", 5);
+        usleep(700000);
+        test_send(connection, "world", 5);
     } else if (strcmp(what, "/slow") == 0) { /* 400 bytes a second */
         test_sendf(connection, "HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n");
         for (int i = 0; i < 20; i++) {
@@ -261,6 +269,144 @@ static void a_slow_server_is_waited_for(void **state)
     assert_ok(get(&setup, "/slow")); /* takes a second */
     assert_int_equal(setup.response.body.len, 400);
     done(&setup);
+}
+
+static int take_time(void *ctx, const uint8_t *data, size_t len, struct dray_error *err)
+{
+    size_t *received = ctx;
+
+    (void)data;
+    (void)err;
+    if (*received == 0)
+        usleep(600000);
+    *received += len;
+    return DRAY_OK;
+}
+
+static int get_slowly(struct setup *setup, const char *path, size_t *received)
+{
+    DRAY_AUTO_URL struct dray_url url = url_of(test_server_url(setup->server), path);
+    struct dray_http_request request = {
+        .method = DRAY_HTTP_GET,
+        .url = &url,
+        .endpoint = &setup->endpoint,
+        .on_body = take_time,
+        .ctx = received,
+    };
+
+    *received = 0;
+    return dray_http_exchange(setup->client, &request, &setup->response, &setup->err);
+}
+
+/* A rate limit or a slow disk, while little has come yet. */
+static void the_caller_s_own_time_is_not_the_peer_s(void **state)
+{
+    struct setup setup;
+    size_t received;
+
+    (void)state;
+    setup_with(&setup, test_server_start(behave, NULL),
+               (struct dray_registry_options){ .stall_timeout_ms = 500 });
+    assert_ok(get_slowly(&setup, "/two-drops", &received));
+    assert_int_equal(received, 10);
+    assert_false(setup.response.stalled);
+
+    /* but a peer that stalls is still found out */
+    assert_int_equal(get_slowly(&setup, "/stall-in-body", &received), DRAY_ETRANSIENT);
+    assert_int_equal(received, 5);
+    assert_true(setup.response.stalled);
+    done(&setup);
+}
+
+static bool until_then(void *ctx)
+{
+    const int64_t *then_ms = ctx;
+
+    return dray_now_ms() < *then_ms;
+}
+
+static void what_nobody_wants_any_more_is_left_however_long_the_peer_may_stall(void **state)
+{
+    struct setup setup;
+
+    (void)state;
+    setup_with(&setup, test_server_start(behave, NULL),
+               (struct dray_registry_options){ .stall_timeout_ms = 30000 });
+    DRAY_AUTO_URL struct dray_url url = url_of(test_server_url(setup.server), "/stall");
+    int64_t then_ms = dray_now_ms() + 300;
+    struct dray_http_request request = {
+        .method = DRAY_HTTP_GET,
+        .url = &url,
+        .endpoint = &setup.endpoint,
+        .wanted = until_then,
+        .ctx = &then_ms,
+    };
+    assert_int_equal(dray_http_exchange(setup.client, &request, &setup.response, &setup.err),
+                     DRAY_ECANCELED);
+    assert_string_equal(setup.err.text, "no longer wanted");
+    assert_true(dray_now_ms() >= then_ms);
+    assert_true(dray_now_ms() < then_ms + 500);
+    done(&setup);
+}
+
+/* SO_RCVBUF of this process's connection to a port. */
+static int receive_buffer_to(int port)
+{
+    for (int fd = 3; fd < 256; fd++) {
+        struct sockaddr_in peer = { 0 };
+        socklen_t peer_len = sizeof(peer);
+        int bytes = 0;
+        socklen_t len = sizeof(bytes);
+
+        if (getpeername(fd, (struct sockaddr *)&peer, &peer_len) == 0 &&
+            peer.sin_family == AF_INET && ntohs(peer.sin_port) == port &&
+            getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, &len) == 0)
+            return bytes;
+    }
+    fail_msg("no connection to port %d", port);
+    return 0;
+}
+
+static void under_a_rate_limit_little_waits_in_the_receive_buffer(void **state)
+{
+    static const struct {
+        uint64_t rate;
+        uint32_t connections;
+        int want; /* twice what was asked for: the kernel adds its own needs */
+    } rows[] = {
+        { 8 * 200 * 1000, 8, 2 * 100 * 1000 },
+        { 1000, 8, 2 * 64 * 1024 },
+    };
+    struct setup setup;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        setup_with(&setup, test_server_start(behave, NULL), (struct dray_registry_options){ 0 });
+        dray_registry_set_limit(setup.registry, rows[i].rate, rows[i].connections);
+        assert_ok(get(&setup, "/plain"));
+        assert_int_equal(receive_buffer_to(test_server_port(setup.server)), rows[i].want);
+        done(&setup);
+    }
+}
+
+static void a_limit_that_no_buffer_need_serve_leaves_the_kernel_its_choice(void **state)
+{
+    static const uint64_t rates[] = { 0, 100 << 20, UINT64_MAX };
+    struct setup setup;
+    int untouched;
+
+    (void)state;
+    setup_with(&setup, test_server_start(behave, NULL), (struct dray_registry_options){ 0 });
+    assert_ok(get(&setup, "/plain"));
+    untouched = receive_buffer_to(test_server_port(setup.server));
+    done(&setup);
+    for (size_t i = 0; i < sizeof(rates) / sizeof(rates[0]); i++) {
+        setup_with(&setup, test_server_start(behave, NULL), (struct dray_registry_options){ 0 });
+        dray_registry_set_limit(setup.registry, rates[i], 8);
+        assert_ok(get(&setup, "/plain"));
+        assert_int_equal(receive_buffer_to(test_server_port(setup.server)), untouched);
+        done(&setup);
+    }
 }
 
 static void *fire_soon(void *ctx)
@@ -431,6 +577,10 @@ int main(void)
         cmocka_unit_test(requests_share_a_connection),
         cmocka_unit_test(a_server_that_sends_too_little_is_left),
         cmocka_unit_test(a_slow_server_is_waited_for),
+        cmocka_unit_test(the_caller_s_own_time_is_not_the_peer_s),
+        cmocka_unit_test(what_nobody_wants_any_more_is_left_however_long_the_peer_may_stall),
+        cmocka_unit_test(under_a_rate_limit_little_waits_in_the_receive_buffer),
+        cmocka_unit_test(a_limit_that_no_buffer_need_serve_leaves_the_kernel_its_choice),
         cmocka_unit_test(cancel_wakes_a_stalled_exchange),
         cmocka_unit_test(nobody_there_is_unreachable),
         cmocka_unit_test(tls_is_verified_unless_the_endpoint_says_otherwise),
