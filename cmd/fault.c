@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cmd/console.h"
+#include "cmd/text.h"
 
 static bool is_permission(const struct dray_error *err)
 {
@@ -109,6 +110,9 @@ const char *dray_fault_store_hint(const struct dray_error *err)
 {
     if (is_permission(err))
         return "run it as the owner of the store, or name another store with --store DIR";
+    if (err->sys_errno == EMFILE || err->sys_errno == ENFILE)
+        return "allow more open files with 'ulimit -n', or pull with fewer --jobs and "
+               "--parallel-images";
     switch (err->code) {
     case DRAY_ENOTFOUND:
         return "'dray images' lists what is in the store";
@@ -120,6 +124,16 @@ const char *dray_fault_store_hint(const struct dray_error *err)
     default:
         return NULL;
     }
+}
+
+json_t *dray_fault_json(const struct dray_error *err)
+{
+    json_t *json = json_pack("{s:s, s:o}", "code", dray_code_text(err->code), "text",
+                             dray_text_json(err->text));
+
+    if (json && err->hint[0])
+        json_object_set_new(json, "hint", dray_text_json(err->hint));
+    return json;
 }
 
 int dray_fault_set(struct dray_error *err, int code, const char *fmt, ...)

@@ -2,6 +2,7 @@
 #ifndef DRAY_CMD_FAULT_H
 #define DRAY_CMD_FAULT_H
 
+#include <jansson.h>
 #include <stddef.h>
 
 #include <dray/error.h>
@@ -46,6 +47,10 @@ enum dray_exit dray_fault_nomem(struct dray_console *console, const char *comman
 
 /** What to do about an error of the store that has no hint of its own; NULL if nothing is known. */
 const char *dray_fault_store_hint(const struct dray_error *err);
+
+/** The error as a JSON object: "code" (its name), "text" and, if it has one, "hint". NULL without
+ *  memory. */
+json_t *dray_fault_json(const struct dray_error *err);
 
 /** Fill err with a code and a formatted text. @return code */
 int dray_fault_set(struct dray_error *err, int code, const char *fmt, ...) DRAY_PRINTF(3, 4);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <dray/dray.h>
@@ -36,14 +37,15 @@ static void on_interrupt(int signal_number)
 
 static void install_handlers(void)
 {
-    static const int signals[] = { SIGINT, SIGTERM };
+    static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
     struct sigaction action = { .sa_handler = on_interrupt, .sa_flags = SA_RESTART };
 
     sigemptyset(&action.sa_mask);
     for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
         struct sigaction before;
 
-        /* A shell starts background jobs with SIGINT ignored; that is kept. */
+        /* A shell starts background jobs with SIGINT ignored, nohup(1) its command with SIGHUP;
+         * that is kept. */
         if (sigaction(signals[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
             sigaction(signals[i], &action, NULL);
     }
@@ -60,6 +62,18 @@ static void fill_standard_streams(void)
     } while (fd >= 0 && fd <= STDERR_FILENO);
     if (fd >= 0)
         close(fd);
+}
+
+/* A pull may have a file open for each blob of several images, and the usual limit of 1024 is there
+ * for the sake of select(2). */
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 static enum dray_exit usage_error(struct dray_console *console, const struct dray_command *command,
@@ -197,6 +211,7 @@ int main(int argc, char **argv)
     enum dray_exit exit_status;
 
     fill_standard_streams();
+    raise_file_limit();
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error like any other */
     if (dray_console_new(STDERR_FILENO, &console) < 0)
         return DRAY_EXIT_FAILED;

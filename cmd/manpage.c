@@ -71,7 +71,7 @@ static void put_option(FILE *out, const struct dray_option *option)
     fputc('\n', out);
     put_text(out, option->help);
     if (option->kind == DRAY_OPTION_CHOICE || option->kind == DRAY_OPTION_NUMBER ||
-        option->kind == DRAY_OPTION_DURATION) {
+        option->kind == DRAY_OPTION_DURATION || option->kind == DRAY_OPTION_BYTES) {
         fputs(": ", out);
         dray_option_describe(option, out);
     }

@@ -29,6 +29,7 @@ void dray_option_clear(const struct dray_option *option, void *values)
         break;
     case DRAY_OPTION_NUMBER:
     case DRAY_OPTION_DURATION:
+    case DRAY_OPTION_BYTES:
         *(int64_t *)value = 0;
         break;
     case DRAY_OPTION_CHOICE:
@@ -72,6 +73,12 @@ void dray_option_describe(const struct dray_option *option, FILE *out)
         describe_duration(option->min, out);
         fputs(" to ", out);
         describe_duration(option->max, out);
+        break;
+    case DRAY_OPTION_BYTES:
+        fprintf(out,
+                "a number of bytes, which K, M, G, Ki, Mi or Gi may follow, from %" PRId64
+                " to %" PRId64 "G",
+                option->min, option->max / 1000000000);
         break;
     case DRAY_OPTION_CHOICE:
         for (const char *const *choice = option->choices; *choice; choice++)
@@ -183,6 +190,10 @@ static int set_value(const struct dray_option *option, void *values, const char 
         if (dray_quantity_parse_duration(text, &number) < 0)
             return refuse(option, err);
         return set_number(option, values, number, err);
+    case DRAY_OPTION_BYTES:
+        if (dray_quantity_parse_bytes(text, &number) < 0)
+            return refuse(option, err);
+        return set_number(option, values, number, err);
     case DRAY_OPTION_CHOICE:
         return set_choice(option, values, text, err);
     case DRAY_OPTION_TEXT:
@@ -243,6 +254,10 @@ int dray_option_set_json(const struct dray_option *option, void *values, const j
                 return refuse(option, err);
             return set_number(option, values, seconds * 1000, err);
         }
+        break;
+    case DRAY_OPTION_BYTES:
+        if (json_is_integer(json))
+            return set_number(option, values, json_integer_value(json), err);
         break;
     case DRAY_OPTION_LIST:
         if (!json_is_array(json))

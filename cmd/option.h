@@ -16,6 +16,7 @@ enum dray_option_kind {
     DRAY_OPTION_FLAG,     /* bool */
     DRAY_OPTION_NUMBER,   /* int64_t */
     DRAY_OPTION_DURATION, /* int64_t, milliseconds */
+    DRAY_OPTION_BYTES,    /* int64_t */
     DRAY_OPTION_CHOICE,   /* int, the place in choices */
     DRAY_OPTION_TEXT,     /* char *, owned; NULL if not given */
     DRAY_OPTION_LIST,     /* char **, owned, NULL-terminated; NULL if not given */
@@ -39,7 +40,7 @@ struct dray_option {
     size_t offset;              /* of the value in the struct of options */
     const char *argument;       /* "N"; NULL for a flag */
     const char *const *choices; /* of a CHOICE, NULL-terminated */
-    int64_t min;                /* of a NUMBER or DURATION */
+    int64_t min;                /* of a NUMBER, DURATION or BYTES */
     int64_t max;
     const char *initial; /* default as the user would write it; NULL: false, 0 or NULL */
     char letter;         /* 'j', or 0 */
@@ -57,8 +58,9 @@ int dray_option_set(const struct dray_option *option, void *values, const char *
                     struct dray_error *err);
 
 /**
- * The same from a config file: true or false for a FLAG, a number for a NUMBER, a number of seconds
- * or a text for a DURATION, an array of texts for a LIST, a text for the others.
+ * The same from a config file: true or false for a FLAG, a number for a NUMBER, a number (of
+ * seconds, of bytes) or a text for a DURATION or BYTES, an array of texts for a LIST, a text for
+ * the others.
  *
  * @return DRAY_OK, DRAY_EINVAL with a text such as "takes a number from 1 to 256", or DRAY_ENOMEM
  */

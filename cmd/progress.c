@@ -1,19 +1,11 @@
 #include "cmd/progress.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 #include <dray/error.h>
 
+#include "cmd/clock.h"
 #include "cmd/progress_face.h"
-
-static int64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 int dray_progress_new(enum dray_progress_style style, struct dray_console *console,
                       size_t image_count, struct dray_progress **ret_progress)
@@ -26,7 +18,7 @@ int dray_progress_new(enum dray_progress_style style, struct dray_console *conso
         return DRAY_ENOMEM;
     }
     progress->console = console;
-    progress->started_ms = now_ms();
+    progress->started_ms = dray_clock_now_ms();
     progress->total_ms = progress->started_ms;
     progress->colours = dray_console_is_tty(console) && !(no_color && *no_color);
     switch (style) {
@@ -54,7 +46,7 @@ void dray_progress_event(void *ctx, const struct dray_event *event)
     struct dray_progress *progress = ctx;
 
     if (progress->face)
-        progress->face->event(progress, event, now_ms());
+        progress->face->event(progress, event, dray_clock_now_ms());
 }
 
 struct dray_log dray_progress_log(struct dray_progress *progress, enum dray_log_level level)
@@ -69,7 +61,7 @@ struct dray_log dray_progress_log(struct dray_progress *progress, enum dray_log_
 void dray_progress_finish(struct dray_progress *progress)
 {
     if (progress->face && progress->face->finish)
-        progress->face->finish(progress, now_ms());
+        progress->face->finish(progress, dray_clock_now_ms());
 }
 
 bool dray_progress_is_json(const struct dray_progress *progress)

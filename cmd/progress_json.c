@@ -3,32 +3,11 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "cmd/clock.h"
+#include "cmd/fault.h"
 #include "cmd/progress_face.h"
 #include "cmd/text.h"
-
-/* RFC 3339 in UTC with milliseconds. */
-static json_t *time_json(int64_t time_ms)
-{
-    time_t seconds = (time_t)(time_ms / 1000);
-    struct tm utc = { 0 };
-    char date[32];
-
-    gmtime_r(&seconds, &utc);
-    strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &utc);
-    return json_sprintf("%s.%03dZ", date, (int)(time_ms % 1000));
-}
-
-static json_t *error_json(const struct dray_error *error)
-{
-    json_t *json = json_pack("{s:s, s:o}", "code", dray_code_text(error->code), "text",
-                             dray_text_json(error->text));
-
-    if (json && error->hint[0])
-        json_object_set_new(json, "hint", dray_text_json(error->hint));
-    return json;
-}
 
 static void set_bytes(json_t *json, const char *key, uint64_t bytes)
 {
@@ -62,7 +41,7 @@ static void add_image(json_t *json, const struct dray_event *event)
 
 static bool is_of_blob(enum dray_event_kind kind)
 {
-    return kind >= DRAY_EVENT_BLOB_QUEUED && kind <= DRAY_EVENT_BLOB_FAILED;
+    return kind >= DRAY_EVENT_BLOB_QUEUED && kind <= DRAY_EVENT_BLOB_STOPPED;
 }
 
 /* One object in ASCII: it is safe on a terminal, too. */
@@ -76,7 +55,7 @@ static char *take_line(json_t *json)
 
 char *dray_progress_json_line(const struct dray_event *event)
 {
-    json_t *json = json_pack("{s:o, s:s, s:o}", "time", time_json(event->time_ms), "event",
+    json_t *json = json_pack("{s:o, s:s, s:o}", "time", dray_clock_json(event->time_ms), "event",
                              dray_event_kind_text(event->kind), "image",
                              dray_text_json(event->image ? event->image : ""));
 
@@ -89,7 +68,7 @@ char *dray_progress_json_line(const struct dray_event *event)
     else
         add_image(json, event);
     if (event->error)
-        json_object_set_new(json, "error", error_json(event->error));
+        json_object_set_new(json, "error", dray_fault_json(event->error));
     return take_line(json);
 }
 
@@ -106,14 +85,10 @@ static void json_event(struct dray_progress *progress, const struct dray_event *
 
 static void json_log(void *console, enum dray_log_level level, const char *text)
 {
-    struct timespec now;
-    char *line;
+    char *line = take_line(json_pack("{s:o, s:s, s:s, s:o}", "time",
+                                     dray_clock_json(dray_clock_wall_ms()), "event", "log", "level",
+                                     dray_console_level_text(level), "text", dray_text_json(text)));
 
-    clock_gettime(CLOCK_REALTIME, &now);
-    line = take_line(json_pack("{s:o, s:s, s:s, s:o}", "time",
-                               time_json((int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000),
-                               "event", "log", "level", dray_console_level_text(level), "text",
-                               dray_text_json(text)));
     if (line)
         dray_console_line(console, line);
     free(line);

@@ -128,7 +128,7 @@ static void plain_event(struct dray_progress *progress, const struct dray_event 
     dray_board_apply(&progress->board, event, now_ms);
     if (event->kind == DRAY_EVENT_BLOB_PROGRESS)
         say_totals(progress, now_ms);
-    else if (event->kind >= DRAY_EVENT_BLOB_QUEUED && event->kind <= DRAY_EVENT_BLOB_FAILED)
+    else if (event->kind >= DRAY_EVENT_BLOB_QUEUED && event->kind <= DRAY_EVENT_BLOB_STOPPED)
         say_blob(progress, event);
     else
         say_image(progress, event);

@@ -10,169 +10,11 @@
 #include "cmd/console.h"
 #include "cmd/progress.h"
 #include "cmd/prompt.h"
-#include "cmd/store_options.h"
-
-struct pull_options {
-    struct dray_store_options common;
-    char *platform;
-    bool all_platforms;
-    char **mirrors;
-    bool plain_http;
-    bool insecure;
-    char *ca_file;
-    char *cert_file;
-    char *key_file;
-    char *auth_file;
-    char *credentials;
-    char **headers;
-    int64_t jobs;
-    int64_t parallel_images;
-    int64_t retries;
-    int64_t stall_timeout_ms;
-    int64_t connect_timeout_ms;
-    int progress; /* enum dray_progress_style */
-    bool quiet;
-};
-
-static const char *const progress_styles[] = { "auto", "tty", "plain", "json", "none", NULL };
-
-#define VALUE(member) .offset = offsetof(struct pull_options, member)
-
-static const struct dray_option pull_options[] = {
-    { .name = "platform",
-      .kind = DRAY_OPTION_TEXT,
-      .group = DRAY_GROUP_IMAGE,
-      VALUE(platform),
-      .argument = "OS/ARCH[/VARIANT]",
-      .help = "which of an image's platforms to pull (default: this machine's)" },
-    { .name = "all-platforms",
-      .kind = DRAY_OPTION_FLAG,
-      .group = DRAY_GROUP_IMAGE,
-      VALUE(all_platforms),
-      .help = "pull the images of all platforms; --platform does not count then" },
-
-    { .name = "mirror",
-      .kind = DRAY_OPTION_LIST,
-      .group = DRAY_GROUP_REGISTRY,
-      VALUE(mirrors),
-      .argument = "[HOST=]URL",
-      .help = "ask the registry at URL first for images of HOST (default: docker.io, Docker Hub); "
-              "may be repeated, the first one is asked first" },
-    { .name = "plain-http",
-      .kind = DRAY_OPTION_FLAG,
-      .group = DRAY_GROUP_REGISTRY,
-      VALUE(plain_http),
-      .help = "speak http, not https, to every registry" },
-    { .name = "insecure",
-      .kind = DRAY_OPTION_FLAG,
-      .group = DRAY_GROUP_REGISTRY,
-      VALUE(insecure),
-      .help = "accept any certificate, and http where https does not answer" },
-    { .name = "cacert",
-      .kind = DRAY_OPTION_TEXT,
-      .group = DRAY_GROUP_REGISTRY,
-      VALUE(ca_file),
-      .argument = "FILE",
-      .help = "trust the authorities in this PEM file, too" },
-    { .name = "cert",
-      .kind = DRAY_OPTION_TEXT,
-      .group = DRAY_GROUP_REGISTRY,
-      VALUE(cert_file),
-      .argument = "FILE",
-      .help = "client certificate, PEM; shown only to the registries that images name" },
-    { .name = "key",
-      .kind = DRAY_OPTION_TEXT,
-      .group = DRAY_GROUP_REGISTRY,
-      VALUE(key_file),
-      .argument = "FILE",
-      .help = "private key of the client certificate, PEM" },
-    { .name = "authfile",
-      .kind = DRAY_OPTION_TEXT,
-      .group = DRAY_GROUP_REGISTRY,
-      VALUE(auth_file),
-      .argument = "FILE",
-      .help = "credentials as docker and podman keep them (default: "
-              "$DOCKER_CONFIG/config.json, ~/.docker/config.json)" },
-    { .name = "creds",
-      .kind = DRAY_OPTION_TEXT,
-      .group = DRAY_GROUP_REGISTRY,
-      VALUE(credentials),
-      .argument = "USER[:PASSWORD]",
-      .secret = true,
-      .help = "credentials for the registries that images name; a missing password is asked for "
-              "at the terminal" },
-    { .name = "header",
-      .kind = DRAY_OPTION_LIST,
-      .group = DRAY_GROUP_REGISTRY,
-      VALUE(headers),
-      .argument = "'NAME: VALUE'",
-      .secret = true,
-      .help = "send this header to the registries that images name; may be repeated" },
-
-    { .name = "jobs",
-      .letter = 'j',
-      .kind = DRAY_OPTION_NUMBER,
-      .group = DRAY_GROUP_ENGINE,
-      VALUE(jobs),
-      .argument = "N",
-      .min = 1,
-      .max = 256,
-      .initial = "8",
-      .help = "blobs fetched at once" },
-    { .name = "parallel-images",
-      .kind = DRAY_OPTION_NUMBER,
-      .group = DRAY_GROUP_ENGINE,
-      VALUE(parallel_images),
-      .argument = "N",
-      .min = 1,
-      .max = 256,
-      .initial = "4",
-      .help = "images worked on at once" },
-    { .name = "retries",
-      .kind = DRAY_OPTION_NUMBER,
-      .group = DRAY_GROUP_ENGINE,
-      VALUE(retries),
-      .argument = "N",
-      .min = 0,
-      .max = 100,
-      .initial = "5",
-      .help = "how often one blob is tried again at one registry" },
-    { .name = "timeout",
-      .kind = DRAY_OPTION_DURATION,
-      .group = DRAY_GROUP_ENGINE,
-      VALUE(stall_timeout_ms),
-      .argument = "TIME",
-      .min = 1,
-      .max = INT64_C(24) * 3600 * 1000,
-      .initial = "30s",
-      .help = "give up a connection on which nothing has moved for so long; seconds, or with a "
-              "unit of ms, s, m or h" },
-    { .name = "connect-timeout",
-      .kind = DRAY_OPTION_DURATION,
-      .group = DRAY_GROUP_ENGINE,
-      VALUE(connect_timeout_ms),
-      .argument = "TIME",
-      .min = 1,
-      .max = INT64_C(3600) * 1000,
-      .initial = "10s",
-      .help = "give up connecting after so long" },
-
-    { .name = "progress",
-      .kind = DRAY_OPTION_CHOICE,
-      .group = DRAY_GROUP_OUTPUT,
-      VALUE(progress),
-      .argument = "STYLE",
-      .choices = progress_styles,
-      .initial = "auto",
-      .help = "how to show what goes on" },
-    { .name = "quiet",
-      .letter = 'q',
-      .kind = DRAY_OPTION_FLAG,
-      .group = DRAY_GROUP_OUTPUT,
-      VALUE(quiet),
-      .help = "print nothing but the digests of the images" },
-    { .name = NULL },
-};
+#include "cmd/pull_options.h"
+#include "cmd/report.h"
+#include "cmd/result_file.h"
+#include "cmd/summary.h"
+#include "cmd/tally.h"
 
 static const char *hint_for(const struct dray_error *err)
 {
@@ -183,6 +25,8 @@ static const char *hint_for(const struct dray_error *err)
         return "check the spelling of name and tag; some registries say so of private images, too: "
                "try --creds USER";
     case DRAY_EUNREACHABLE:
+        if (err->http_status != 0) /* where a registry that answered sent us to */
+            return "try again later: what was fetched is kept";
         return "check the registry's name, the network and the proxy (HTTPS_PROXY, NO_PROXY); "
                "--plain-http is for registries without TLS, --cacert FILE for private authorities";
     case DRAY_ETRANSIENT:
@@ -252,11 +96,26 @@ static int complete_credentials(const struct dray_call *call, const char *given,
     return DRAY_OK;
 }
 
+/* Who listens to a pull. */
+struct audience {
+    struct dray_progress *progress;
+    struct dray_tally tally;
+    struct dray_log log;
+};
+
+static void tell_audience(void *ctx, const struct dray_event *event)
+{
+    struct audience *audience = ctx;
+
+    dray_progress_event(audience->progress, event);
+    dray_tally_event(&audience->tally, event);
+}
+
 static int start_puller(const struct dray_call *call, const char *credentials,
-                        struct dray_store *store, struct dray_progress *progress,
+                        struct dray_store *store, struct audience *audience,
                         struct dray_puller **ret_puller, struct dray_error *err)
 {
-    const struct pull_options *options = call->values;
+    const struct dray_pull_options *options = call->values;
     struct dray_platform platform;
     struct dray_puller_options puller_options = {
         .store = store,
@@ -275,13 +134,16 @@ static int start_puller(const struct dray_call *call, const char *credentials,
         },
         .jobs = (uint32_t)options->jobs,
         .parallel_images = (uint32_t)options->parallel_images,
+        .connections_per_blob = (uint32_t)options->connections_per_blob,
+        .connections_per_host = (uint32_t)options->connections_per_host,
+        .limit_rate_bytes_per_s = (uint64_t)options->limit_rate_bytes_per_s,
         .retries = (uint32_t)options->retries,
         .no_retries = options->retries == 0,
         .all_platforms = options->all_platforms,
         .cancel = call->cancel,
-        .log = dray_progress_log(progress, dray_store_options_level(&options->common)),
-        .on_event = dray_progress_event,
-        .event_ctx = progress,
+        .log = audience->log,
+        .on_event = tell_audience,
+        .event_ctx = audience,
     };
 
     if (options->platform && !options->all_platforms) {
@@ -301,7 +163,7 @@ static enum dray_exit tell_results(const struct dray_call *call,
                                    const struct dray_pull_result *results,
                                    const struct dray_progress *progress)
 {
-    const struct pull_options *options = call->values;
+    const struct dray_pull_options *options = call->values;
     enum dray_exit *exits = calloc(call->operand_count, sizeof(*exits));
     enum dray_exit exit_status;
     bool interrupted = false;
@@ -342,30 +204,82 @@ static enum dray_exit tell_results(const struct dray_call *call,
     return exit_status;
 }
 
+/* Put the report in its place. @return DRAY_OK, or why there is none */
+static int write_report(const struct dray_tally *tally, const struct dray_pull_result *results,
+                        struct dray_result_file *file, struct dray_error *err)
+{
+    char *text = tally->lost ? NULL : dray_report_text(tally, results);
+    int rc;
+
+    if (!text)
+        return dray_fault_set(err, DRAY_ENOMEM, "cannot write %s: out of memory", file->path);
+    rc = dray_result_file_commit(file, text, strlen(text), err);
+    free(text);
+    return rc;
+}
+
+/* @param report  not opened: none was asked for */
 static enum dray_exit pull(const struct dray_call *call, struct dray_puller *puller,
-                           const struct dray_reference *references, struct dray_progress *progress)
+                           const struct dray_reference *references, struct audience *audience,
+                           struct dray_result_file *report)
 {
     struct dray_pull_result *results = calloc(call->operand_count, sizeof(*results));
+    struct dray_error err = { 0 };
     enum dray_exit exit_status;
 
     if (!results)
         return dray_fault_nomem(call->console, "pull");
     dray_puller_run(puller, references, call->operand_count, results);
-    dray_progress_finish(progress);
-    exit_status = tell_results(call, results, progress);
+    dray_tally_finish(&audience->tally);
+    dray_puller_endpoints(puller, dray_tally_endpoint, &audience->tally);
+    dray_progress_finish(audience->progress);
+    dray_summary_tell(&audience->tally, &audience->log);
+    exit_status = tell_results(call, results, audience->progress);
+    if (report->path && write_report(&audience->tally, results, report, &err) < 0) {
+        if (dray_progress_is_json(audience->progress))
+            audience->log.write(audience->log.ctx, DRAY_LOG_ERROR, err.text);
+        else
+            dray_fault_report(call->console, "pull", NULL, &err, NULL);
+        if (exit_status == DRAY_EXIT_DONE)
+            exit_status = DRAY_EXIT_FAILED;
+    }
     free(results);
     return exit_status;
 }
 
-static enum dray_exit run(const struct dray_call *call)
+/* Whether the report can be written is seen before anything is pulled. */
+static int open_report(const char *path, struct dray_result_file *ret_file, struct dray_error *err)
 {
-    const struct pull_options *options = call->values;
+    if (!path)
+        return DRAY_OK;
+    if (strcmp(path, "-") == 0)
+        return dray_fault_set(err, DRAY_EINVAL,
+                              "--report takes a file: standard output has the results");
+    return dray_result_file_open(path, ret_file, err);
+}
+
+static int make_audience(const struct dray_call *call, struct audience *audience,
+                         struct dray_error *err)
+{
+    const struct dray_pull_options *options = call->values;
     enum dray_progress_style style =
         options->quiet ? DRAY_PROGRESS_NONE : (enum dray_progress_style)options->progress;
-    struct dray_progress *progress = NULL;
+
+    if (dray_tally_init(&audience->tally, call->operand_count) < 0 ||
+        dray_progress_new(style, call->console, call->operand_count, &audience->progress) < 0)
+        return dray_fault_set(err, DRAY_ENOMEM, "out of memory");
+    audience->log =
+        dray_progress_log(audience->progress, dray_store_options_level(&options->common));
+    return DRAY_OK;
+}
+
+static enum dray_exit run(const struct dray_call *call)
+{
+    const struct dray_pull_options *options = call->values;
+    struct audience audience = { 0 };
+    struct dray_result_file report = DRAY_RESULT_FILE_NONE;
     struct dray_store *store = NULL;
     struct dray_puller *puller = NULL;
-    struct dray_log log;
     char *credentials = NULL;
     struct dray_error err = { 0 };
     enum dray_exit exit_status;
@@ -374,26 +288,27 @@ static enum dray_exit run(const struct dray_call *call)
 
     if (!references)
         return exit_status;
-    rc = dray_progress_new(style, call->console, call->operand_count, &progress);
-    if (rc < 0)
-        dray_fault_set(&err, DRAY_ENOMEM, "out of memory");
+    rc = make_audience(call, &audience, &err);
+    if (rc == DRAY_OK)
+        rc = open_report(options->report, &report, &err);
     if (rc == DRAY_OK && options->credentials)
         rc = complete_credentials(call, options->credentials, &credentials, &err);
-    if (rc == DRAY_OK) {
-        log = dray_progress_log(progress, dray_store_options_level(&options->common));
-        rc = dray_store_options_open(&options->common, DRAY_STORE_WRITE, &log, &store, &err);
-    }
     if (rc == DRAY_OK)
-        rc = start_puller(call, credentials, store, progress, &puller, &err);
+        rc = dray_store_options_open(&options->common, DRAY_STORE_WRITE, &audience.log, &store,
+                                     &err);
+    if (rc == DRAY_OK)
+        rc = start_puller(call, credentials, store, &audience, &puller, &err);
     if (rc == DRAY_OK) {
-        exit_status = pull(call, puller, references, progress);
+        exit_status = pull(call, puller, references, &audience, &report);
     } else {
         dray_fault_report(call->console, "pull", NULL, &err, hint_for(&err));
         exit_status = dray_fault_exit(&err);
     }
     dray_puller_free(puller);
     dray_store_close(store);
-    dray_progress_free(progress);
+    dray_result_file_done(&report);
+    dray_progress_free(audience.progress);
+    dray_tally_done(&audience.tally);
     wipe(credentials);
     free(references);
     return exit_status;
@@ -412,6 +327,8 @@ static const struct dray_example examples[] = {
       "digest=$(dray pull --quiet registry.example.net/team/app:1.2)" },
     { "Watch how fast blobs arrive, as JSON",
       "dray pull --progress json nginx 2>&1 >/dev/null | jq -c 'select(.blob)'" },
+    { "Leave half of the line to others, and see where the bytes came from",
+      "dray pull --limit-rate 6M --report r.json nginx; jq .totals r.json" },
     { NULL, NULL },
 };
 
@@ -438,11 +355,37 @@ const struct dray_command dray_command_pull = {
         "with \"level\" and \"text\". What keeps a pull from beginning, such as a wrong option, is "
         "told in plain text.\n"
         "\n"
+        "--report writes a JSON object when the pull has ended, also one that failed or was "
+        "interrupted. FILE appears at once and whole; a pull that could not begin leaves it alone. "
+        "Bytes are whole numbers, times are seconds, rates are bytes a second, what is not known "
+        "is null. On top stand \"schema\" (dray.report), \"version\" (1), \"command\", \"dray\" "
+        "(its version), \"started\", \"seconds\", and:\n"
+        "\n"
+        "\"images\", in the order of the command line: \"reference\", \"digest\", \"status\" (new, "
+        "unchanged, failed), \"bytes\", \"fetched_bytes\", and \"error\" of one that failed.\n"
+        "\n"
+        "\"blobs\", of images that were not unchanged: \"digest\", \"image\", \"role\", \"bytes\", "
+        "\"status\" (fetched; present: it was in the store; shared: it came with another image or "
+        "by another process; failed; unfinished: its image ended before it did), \"endpoint\" that "
+        "brought most of it, \"seconds\", \"first_byte_seconds\", \"rate\", \"received\" (what "
+        "came "
+        "twice counts twice), \"resumed\" (left by an earlier pull), \"requests\", \"retries\", "
+        "\"connections\" at most at once, and \"endpoints\", each with \"endpoint\", \"bytes\", "
+        "\"requests\", \"failures\" and \"wrong_bytes\".\n"
+        "\n"
+        "\"endpoints\": \"endpoint\", \"requests\", \"bytes\", \"failures\", \"connect_failures\", "
+        "\"stalls\", \"overloads\" (429 and 503), \"wrong_blobs\", \"rate\" of one connection, "
+        "\"first_byte_seconds\", \"connections\" that it is given at once, \"ranges\" (whether it "
+        "serves parts), \"reachable\", and \"quota\" as it told: \"remaining\" and \"limit\".\n"
+        "\n"
+        "\"totals\": \"images\" and \"blobs\" counted by status, \"received_bytes\", "
+        "\"resumed_bytes\", \"present_bytes\", \"seconds\", \"rate\", \"requests\", \"retries\".\n"
+        "\n"
         "The first interrupt (Ctrl-C) stops the pull in good order, a second one at once; either "
         "way the next pull resumes it.",
     .shared = dray_store_option_table,
-    .options = pull_options,
-    .values_size = sizeof(struct pull_options),
+    .options = dray_pull_option_table,
+    .values_size = sizeof(struct dray_pull_options),
     .examples = examples,
     .run = run,
 };

@@ -31,12 +31,14 @@ int dray_quantity_parse_number(const char *text, int64_t *ret_number)
     return 0;
 }
 
-int dray_quantity_parse_duration(const char *text, int64_t *ret_duration_ms)
+struct scale {
+    const char *unit;
+    int64_t factor;
+};
+
+/* A number with at most three decimals and one of the units; the last scale has none. */
+static int read_scaled(const char *text, const struct scale *scales, int64_t *ret_value)
 {
-    static const struct {
-        const char *unit;
-        int64_t ms;
-    } units[] = { { "", 1000 }, { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 } };
     int64_t whole;
     int64_t thousandths = 0;
     const char *end = read_digits(text, &whole);
@@ -55,18 +57,41 @@ int dray_quantity_parse_duration(const char *text, int64_t *ret_duration_ms)
             thousandths += (*end - '0') * place;
         }
     }
-    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+    for (; scales->unit; scales++) {
         int64_t total;
 
-        if (strcmp(end, units[i].unit) != 0)
+        if (strcmp(end, scales->unit) != 0)
             continue;
-        if (__builtin_mul_overflow(whole, units[i].ms, &total) ||
-            __builtin_add_overflow(total, thousandths * units[i].ms / 1000, &total))
+        if (__builtin_mul_overflow(whole, scales->factor, &total) ||
+            __builtin_add_overflow(total, thousandths * scales->factor / 1000, &total))
             return -1;
-        *ret_duration_ms = total;
+        if (total == 0 &&
+            thousandths > 0) /* too little to be kept, and 0 may mean something else */
+            return -1;
+        *ret_value = total;
         return 0;
     }
     return -1;
+}
+
+int dray_quantity_parse_duration(const char *text, int64_t *ret_duration_ms)
+{
+    static const struct scale scales[] = {
+        { "", 1000 }, { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 }, { NULL, 0 },
+    };
+
+    return read_scaled(text, scales, ret_duration_ms);
+}
+
+int dray_quantity_parse_bytes(const char *text, int64_t *ret_bytes)
+{
+    static const struct scale scales[] = {
+        { "", 1 },         { "k", 1000 },       { "K", 1000 },       { "m", 1000000 },
+        { "M", 1000000 },  { "g", 1000000000 }, { "G", 1000000000 }, { "Ki", 1 << 10 },
+        { "Mi", 1 << 20 }, { "Gi", 1 << 30 },   { NULL, 0 },
+    };
+
+    return read_scaled(text, scales, ret_bytes);
 }
 
 struct unit {

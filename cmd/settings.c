@@ -1,8 +1,11 @@
 #include "cmd/settings.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "cmd/text.h"
 
@@ -277,22 +280,49 @@ static int read_key(struct dray_settings *settings, const struct dray_command *c
                                 err);
 }
 
+/* Open what can be read to its end; a pipe might never come to one. ENOENT and the like stand in
+ * err->sys_errno. */
+static FILE *open_regular(const char *path, struct dray_error *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    struct stat status;
+    FILE *file = NULL;
+
+    if (fd >= 0 && fstat(fd, &status) == 0) {
+        if (S_ISREG(status.st_mode))
+            file = fdopen(fd, "r");
+        else
+            errno = S_ISDIR(status.st_mode) ? EISDIR : ESPIPE;
+    }
+    if (!file) {
+        int sys_errno = errno;
+
+        dray_fault_set(err, DRAY_EINVAL, "config file %s: %s", path,
+                       sys_errno == ESPIPE ? "not a regular file" : strerror(sys_errno));
+        err->sys_errno = sys_errno;
+        if (fd >= 0)
+            close(fd);
+    }
+    return file;
+}
+
 int dray_settings_read_file(struct dray_settings *settings,
                             const struct dray_command *const *commands, const char *path,
                             bool must_exist, struct dray_error *err)
 {
     json_error_t json_error;
     struct dray_error cause = { 0 };
-    FILE *file = fopen(path, "re");
+    FILE *file = open_regular(path, err);
     json_t *json;
     const char *key;
     json_t *value;
     int rc = DRAY_OK;
 
     if (!file) {
-        if (!must_exist && (errno == ENOENT || errno == ENOTDIR))
-            return DRAY_OK;
-        return dray_fault_set(err, DRAY_EINVAL, "config file %s: %s", path, strerror(errno));
+        if (must_exist || (err->sys_errno != ENOENT && err->sys_errno != ENOTDIR))
+            return err->code;
+        memset(err, 0, sizeof(*err));
+        return DRAY_OK;
     }
     json = json_loadf(file, JSON_REJECT_DUPLICATES, &json_error);
     fclose(file);

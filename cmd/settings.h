@@ -39,7 +39,8 @@ int dray_settings_read_environment(struct dray_settings *settings, struct dray_e
 
 /**
  * Give options that have no value yet that of a config file: a JSON object whose keys are the long
- * names of options, of any of the commands.
+ * names of options, of any of the commands. It is a regular file: nothing else can be relied on to
+ * end.
  *
  * @param must_exist  whether a missing file is an error
  * @return DRAY_OK; DRAY_EINVAL with a text that names the file and, where it is one key's fault,

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const char *const log_levels[] = { "error", "warning", "info", "debug", NULL };
 
@@ -43,6 +44,13 @@ enum dray_log_level dray_store_options_level(const struct dray_store_options *op
     return options->verbose ? DRAY_LOG_DEBUG : (enum dray_log_level)options->log_level;
 }
 
+static bool is_link(const char *path)
+{
+    struct stat status;
+
+    return lstat(path, &status) == 0 && S_ISLNK(status.st_mode);
+}
+
 int dray_store_options_open(const struct dray_store_options *options, enum dray_store_mode mode,
                             const struct dray_log *log, struct dray_store **ret_store,
                             struct dray_error *err)
@@ -57,8 +65,10 @@ int dray_store_options_open(const struct dray_store_options *options, enum dray_
                               "there is no home directory to keep images in: name one with "
                               "--store DIR");
     rc = dray_store_open(root, mode, log, ret_store, err);
-    free(root);
     if (rc == DRAY_ENOTFOUND)
-        snprintf(err->hint, sizeof(err->hint), "'dray pull' makes a store");
+        snprintf(err->hint, sizeof(err->hint), "%s",
+                 is_link(root) ? "it is a symbolic link to nothing: make the directory it points at"
+                               : "'dray pull' makes a store");
+    free(root);
     return rc;
 }

