@@ -48,8 +48,6 @@ static void put_endpoint(FILE *out, const struct dray_endpoint_figures *figures)
     char bytes[DRAY_QUANTITY_TEXT_MAX];
 
     fprintf(out, "%s: ", figures->endpoint);
-    if (figures->requests == 0)
-        fputs("no requests", out);
     put_count(out, "", figures->requests, "request", "requests");
     put_bytes(out, figures->bytes, "received");
     if (figures->rate_bytes_per_s > 0) {

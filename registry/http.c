@@ -34,6 +34,7 @@ struct exchange {
     bool waiting;      /* connected: the peer's turn has come */
     int64_t sent_ms;   /* the request, since then */
     int64_t status_ms; /* the last status line came */
+    int64_t asked_ms;  /* last, whether the answer is wanted */
     int64_t window_start_ms;
     uint64_t window_bytes; /* received since then */
 };
@@ -273,6 +274,19 @@ static enum dray_reach reach_of_peer(const struct dray_client *client, const str
     return dray_reach_of_host(ip && ip[0] ? ip : url->host);
 }
 
+/* Asking takes locks, so it is not done at each wake-up; what comes meanwhile is refused by
+ * on_body. */
+static bool is_wanted(struct exchange *exchange)
+{
+    const struct dray_http_request *request = exchange->request;
+    int64_t now_ms = dray_now_ms();
+
+    if (!request->wanted || now_ms - exchange->asked_ms < WANTED_ASK_MS)
+        return true;
+    exchange->asked_ms = now_ms;
+    return request->wanted(request->ctx);
+}
+
 /* Run the transfer that was added to the multi handle to its end. */
 static int drive(struct exchange *exchange)
 {
@@ -294,7 +308,7 @@ static int drive(struct exchange *exchange)
             break;
         if (dray_cancel_fired(client->cancel))
             return dray_error_set(exchange->err, DRAY_ECANCELED, "canceled");
-        if (request->wanted && !request->wanted(request->ctx))
+        if (!is_wanted(exchange))
             return dray_error_set(exchange->err, DRAY_ECANCELED, "no longer wanted");
         if (wait_ms == 0) {
             exchange->response->stalled = true;

@@ -9,11 +9,13 @@ packages (which files a layer holds, asked of apt with the machine's own configu
 nothing were installed), the layers (package files to one sorted tar, gzip or zstd), the images
 (config, manifest, layout), the command line.
 
-    CACHE/NAME/             a finished image: an OCI image layout whose one tag is "latest"
-    CACHE/work/debs/        downloaded packages; may be deleted at any time
-    CACHE/work/blobs/       layer blobs; the layouts hold hard links to them, so all are read-only
-    CACHE/work/layers/      one record per built layer: its recipe, its packages, its digests
-    CACHE/work/tmp/         what is being made; emptied when the next build starts
+In CACHE stands, for each finished image, NAME: an OCI image layout whose one tag is "latest"; and
+beside them the folder "work" with
+
+    debs        downloaded packages; may be deleted at any time
+    blobs       layer blobs; the layouts hold hard links to them, so all are read-only
+    layers      one record per built layer: its recipe, its packages, its digests
+    tmp         what is being made; emptied when the next build starts
 
 Everything appears under its final name by rename and only when it is complete. A layout or record
 whose recipe has changed since counts as missing.

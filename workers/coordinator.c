@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/buffer.h"
 #include "core/error.h"
@@ -120,92 +119,6 @@ static int resolve(struct run *run, struct dray_error *err)
     return DRAY_OK;
 }
 
-static int by_digest_then_index(const void *a, const void *b)
-{
-    const struct dray_item *left = a;
-    const struct dray_item *right = b;
-    int order = strcmp(left->blob.digest.text, right->blob.digest.text);
-
-    return order ? order
-                 : (left->blob_index > right->blob_index) - (left->blob_index < right->blob_index);
-}
-
-static int by_index(const void *a, const void *b)
-{
-    const struct dray_item *left = a;
-    const struct dray_item *right = b;
-
-    return (left->blob_index > right->blob_index) - (left->blob_index < right->blob_index);
-}
-
-static struct dray_item *add_item(struct dray_item *item, const struct dray_descriptor *blob,
-                                  enum dray_blob_role role, uint32_t blob_index)
-{
-    item->blob = *blob;
-    item->role = role;
-    item->blob_index = blob_index;
-    return item + 1;
-}
-
-/* List the distinct blobs of all images, in the order in which they stand there. */
-static int list_items(const struct dray_resolution *resolution, struct dray_item **ret_items,
-                      size_t *ret_count, struct dray_error *err)
-{
-    DRAY_AUTO_FREE struct dray_item *items = NULL;
-    struct dray_item *end;
-    size_t count = 0;
-    size_t kept = 0;
-
-    for (size_t i = 0; i < resolution->image_count; i++)
-        count += resolution->images[i]->layer_count + 1;
-    items = calloc(count + 1, sizeof(*items));
-    if (!items)
-        return dray_error_nomem(err);
-
-    end = items;
-    for (size_t i = 0; i < resolution->image_count; i++) {
-        const struct dray_manifest *image = resolution->images[i];
-
-        for (size_t k = 0; k < image->layer_count; k++)
-            end = add_item(end, &image->layers[k], DRAY_ROLE_LAYER, (uint32_t)(end - items));
-        end = add_item(end, &image->config, DRAY_ROLE_CONFIG, (uint32_t)(end - items));
-    }
-
-    qsort(items, count, sizeof(*items), by_digest_then_index);
-    for (size_t i = 0; i < count; i++) {
-        if (kept > 0 && strcmp(items[kept - 1].blob.digest.text, items[i].blob.digest.text) == 0) {
-            if (items[kept - 1].blob.size_bytes != items[i].blob.size_bytes)
-                return dray_error_set(err, DRAY_EPROTO, "blob %s is listed with two sizes",
-                                      items[i].blob.digest.text);
-            continue;
-        }
-        items[kept++] = items[i];
-    }
-    qsort(items, kept, sizeof(*items), by_index);
-
-    *ret_items = DRAY_TAKE(items);
-    *ret_count = kept;
-    return DRAY_OK;
-}
-
-/* Is a blob here? Configs are read and hashed, for the pull depends on what they say; one that has
- * decayed is dropped, to be fetched again. Layers are taken by their size. */
-static bool is_here(struct dray_store *store, const struct dray_item *item)
-{
-    DRAY_AUTO_BUF struct dray_buf body = DRAY_BUF_INIT;
-    bool removed;
-
-    if (!dray_blob_exists(store, &item->blob.digest, item->blob.size_bytes))
-        return false;
-    if (!dray_media_type_is_config(item->blob.media_type) ||
-        dray_blob_read(store, &item->blob.digest, DRAY_CONFIG_MAX_BYTES, &body, NULL) !=
-            DRAY_EDIGEST)
-        return true;
-    dray_log(&store->log, DRAY_LOG_WARNING, "%s is damaged in the store: it is fetched again",
-             item->blob.digest.text);
-    return dray_blob_remove(store, &item->blob.digest, &removed, NULL) < 0;
-}
-
 /* Look every blob up; what is inline is put at once, what is missing waits for its transfer. */
 static int plan(struct run *run, struct dray_error *err)
 {
@@ -216,7 +129,7 @@ static int plan(struct run *run, struct dray_error *err)
     size_t count = 0;
     int rc;
 
-    rc = list_items(&run->resolution, &items, &count, err);
+    rc = dray_item_list(run->resolution.images, run->resolution.image_count, &items, &count, err);
     if (rc < 0)
         return rc;
 
@@ -229,7 +142,7 @@ static int plan(struct run *run, struct dray_error *err)
             blob->size_bytes > DRAY_CONFIG_MAX_BYTES)
             return dray_error_set(err, DRAY_EPROTO, "config %s is too large: %" PRIu64 " bytes",
                                   blob->digest.text, blob->size_bytes);
-        if (is_here(run->shared->engine.store, &items[i])) {
+        if (dray_item_is_here(&items[i], run->shared->engine.store)) {
             items[i].state = DRAY_ITEM_EXISTS;
         } else if (blob->data) {
             rc = dray_blob_put(run->shared->engine.store, &blob->digest, blob->data,
@@ -281,20 +194,6 @@ static int want(struct run *run, struct dray_item *item, struct dray_error *err)
     if (owner)
         dray_pool_push(run->shared->engine.pool, &transfer->job);
     return DRAY_OK;
-}
-
-/* The largest layers start first: what is left at the end is then small. Before them go the
- * configs, which tell most about what is wrong with an image. */
-static int starting_order(const void *a, const void *b)
-{
-    const struct dray_item *left = *(struct dray_item *const *)a;
-    const struct dray_item *right = *(struct dray_item *const *)b;
-
-    if (left->role != right->role)
-        return left->role == DRAY_ROLE_CONFIG ? -1 : 1;
-
-    return (left->blob.size_bytes < right->blob.size_bytes) -
-           (left->blob.size_bytes > right->blob.size_bytes);
 }
 
 static void set_state(struct dray_image_pull *pull, struct dray_item *item,
@@ -383,7 +282,7 @@ static int start_transfers(struct run *run, struct dray_error *err)
         if (pull->items[i].state == DRAY_ITEM_WAITING)
             missing[count++] = &pull->items[i];
     }
-    qsort(missing, count, sizeof(missing[0]), starting_order);
+    qsort(missing, count, sizeof(missing[0]), dray_item_starting_order);
 
     for (size_t i = 0; i < count; i++) {
         uint64_t finished;

@@ -11,6 +11,7 @@
 #include "registry/http.h"
 #include "workers/engine.h"
 #include "workers/inflight.h"
+#include "workers/item.h"
 
 /** What all coordinators of a puller share. Immutable while they run. */
 struct dray_coordinator_shared {
@@ -19,25 +20,6 @@ struct dray_coordinator_shared {
     struct dray_platform platform;
     bool platform_asked; /* the caller named it; else it is the host's */
     bool all_platforms;
-};
-
-enum dray_item_state {
-    DRAY_ITEM_WAITING, /* its transfer tells more */
-    DRAY_ITEM_EXISTS,
-    DRAY_ITEM_DONE,
-    DRAY_ITEM_FAILED,
-    DRAY_ITEM_STOPPED, /* the image has ended before it */
-};
-
-/** One distinct blob of the image. */
-struct dray_item {
-    struct dray_descriptor blob; /* immutable; data borrowed from the manifest */
-    enum dray_blob_role role;
-    uint32_t blob_index; /* its first place in the image */
-
-    enum dray_item_state state;     /* guarded by the pull's mu, as is transfer */
-    struct dray_transfer *transfer; /* NULL: none was needed; wanted unless STOPPED */
-    bool owner;                     /* this pull started the transfer */
 };
 
 enum dray_image_phase {

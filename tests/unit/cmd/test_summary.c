@@ -51,6 +51,7 @@ static void it_tells_what_came_from_where_and_how_fast(void **state)
 static void a_quota_without_a_limit_is_told_without(void **state)
 {
     const struct dray_endpoint_figures figures = { .endpoint = "https://reg.example",
+                                                   .requests = 1,
                                                    .first_byte_ms = -1,
                                                    .ranges = true,
                                                    .reachable = true,
@@ -64,7 +65,7 @@ static void a_quota_without_a_limit_is_told_without(void **state)
     assert_int_equal(dray_tally_init(&tally, 0), DRAY_OK);
     dray_tally_endpoint(&tally, &figures);
     dray_summary_tell(&tally, &log);
-    assert_non_null(strstr(sink.text, "\nhttps://reg.example: no requests, 3 requests left\n"));
+    assert_non_null(strstr(sink.text, "\nhttps://reg.example: 1 request, 3 requests left\n"));
     dray_tally_done(&tally);
 }
 

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -246,6 +247,19 @@ static UNUSED void kill_child(pid_t pid, uint64_t *random_state, unsigned max_us
     usleep((useconds_t)(next_random(random_state) % max_us));
     kill(pid, SIGKILL);
     end_child(pid);
+}
+
+/* How long files of this process may become, RLIM_INFINITY: as long as they ever may. Beyond that
+ * writing fails, also in part, and nobody is killed. */
+static UNUSED bool limit_file_size(rlim_t bytes)
+{
+    struct rlimit limit;
+
+    signal(SIGXFSZ, SIG_IGN);
+    if (getrlimit(RLIMIT_FSIZE, &limit) < 0)
+        return false;
+    limit.rlim_cur = bytes < limit.rlim_max ? bytes : limit.rlim_max;
+    return setrlimit(RLIMIT_FSIZE, &limit) == 0;
 }
 
 static UNUSED bool write_map(const char *path, const char *text)

@@ -2,7 +2,6 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <sys/resource.h>
 
 #include "core/cancel.h"
 #include "core/sync.h"
@@ -699,7 +698,6 @@ static void a_disk_that_fills_up_keeps_what_fitted(void **state) /* H-57 */
 
 static int write_past_the_limit(void *ctx)
 {
-    struct rlimit limit = { .rlim_cur = 100000, .rlim_max = RLIM_INFINITY };
     struct dray_digest digest;
     DRAY_AUTO_FREE uint8_t *bytes = make_bytes(BLOB_BYTES, 1, &digest);
     struct dray_descriptor blob = describe(&digest, BLOB_BYTES);
@@ -707,19 +705,14 @@ static int write_past_the_limit(void *ctx)
     DRAY_AUTO_STAGING struct dray_staging *staging = open_staging(store, &blob);
     struct dray_error err = { 0 };
 
-    signal(SIGXFSZ, SIG_IGN);
-    if (getrlimit(RLIMIT_FSIZE, &limit) < 0)
+    if (!limit_file_size(100000))
         return 1;
-    limit.rlim_cur = 100000;
-    if (setrlimit(RLIMIT_FSIZE, &limit) < 0)
-        return 2;
     /* The first part fits: a short write, then the error (H-57). */
     if (put(staging, bytes, BLOB_BYTES, &err) != DRAY_EIO || err.sys_errno != EFBIG)
         return 3;
     if (dray_staging_held(staging) != 100000)
         return 4;
-    limit.rlim_cur = limit.rlim_max;
-    if (setrlimit(RLIMIT_FSIZE, &limit) < 0)
+    if (!limit_file_size(RLIM_INFINITY))
         return 5;
     if (put(staging, bytes + 100000, BLOB_BYTES - 100000, NULL) != DRAY_OK)
         return 6;

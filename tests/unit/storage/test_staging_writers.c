@@ -1,7 +1,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <time.h>
 
 #include "core/cancel.h"
@@ -474,7 +473,6 @@ static void the_hash_follows_the_writers(void **state)
 
 static int write_past_the_limit(void *ctx)
 {
-    struct rlimit limit;
     struct dray_digest digest;
     DRAY_AUTO_FREE uint8_t *bytes = make_bytes(3 * GRANULE, 1, &digest);
     struct dray_descriptor blob = describe(&digest, 3 * GRANULE);
@@ -483,14 +481,10 @@ static int write_past_the_limit(void *ctx)
     struct dray_error err = { 0 };
     struct dray_segment segments[2];
 
-    signal(SIGXFSZ, SIG_IGN);
     claim(staging, GRANULE, 0, &segments[0]);
     claim(staging, UINT64_MAX, 1, &segments[1]);
-    if (getrlimit(RLIMIT_FSIZE, &limit) < 0)
+    if (!limit_file_size(GRANULE + 1000))
         return 1;
-    limit.rlim_cur = GRANULE + 1000;
-    if (setrlimit(RLIMIT_FSIZE, &limit) < 0)
-        return 2;
     /* The first part fits: a short write, then the error. */
     if (dray_staging_write(staging, &segments[1], bytes + GRANULE, GRANULE, &err) != DRAY_EIO ||
         err.sys_errno != EFBIG)
@@ -498,8 +492,7 @@ static int write_past_the_limit(void *ctx)
     if (dray_staging_held(staging) != 1000 || segments[1].at != GRANULE + 1000)
         return 4;
     bring(staging, &segments[0], bytes, GRANULE); /* the others are not disturbed */
-    limit.rlim_cur = limit.rlim_max;
-    if (setrlimit(RLIMIT_FSIZE, &limit) < 0)
+    if (!limit_file_size(RLIM_INFINITY))
         return 5;
     dray_staging_release(staging, &segments[0]);
     dray_staging_release(staging, &segments[1]);
@@ -517,7 +510,6 @@ static void what_could_not_be_written_is_free_again(void **state)
 
 static int make_no_map(void *ctx)
 {
-    struct rlimit limit;
     struct dray_digest digest;
     DRAY_AUTO_FREE uint8_t *bytes = make_bytes(3 * GRANULE, 1, &digest);
     struct dray_descriptor blob = describe(&digest, 3 * GRANULE);
@@ -526,19 +518,14 @@ static int make_no_map(void *ctx)
     struct dray_error err = { 0 };
     struct dray_segment segments[2];
 
-    signal(SIGXFSZ, SIG_IGN);
     claim(staging, GRANULE, 0, &segments[0]);
     claim(staging, UINT64_MAX, 1, &segments[1]);
-    if (getrlimit(RLIMIT_FSIZE, &limit) < 0)
+    if (!limit_file_size(10)) /* less than a map has */
         return 1;
-    limit.rlim_cur = 10; /* less than a map has */
-    if (setrlimit(RLIMIT_FSIZE, &limit) < 0)
-        return 2;
     if (dray_staging_write(staging, &segments[1], bytes + GRANULE, 100, &err) != DRAY_EIO ||
         !strstr(err.text, map_path(ctx, &digest)))
         return 3;
-    limit.rlim_cur = limit.rlim_max;
-    if (setrlimit(RLIMIT_FSIZE, &limit) < 0)
+    if (!limit_file_size(RLIM_INFINITY))
         return 4;
     /* Without its map nothing was written out of order. */
     if (dray_staging_held(staging) != 0 || dray_staging_peek(store, &blob) != 0 ||

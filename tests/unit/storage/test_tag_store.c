@@ -1,7 +1,6 @@
 #include "storage/tag_store.h"
 
 #include <jansson.h>
-#include <sys/resource.h>
 
 #include "core/buffer.h"
 #include "core/cancel.h"
@@ -270,16 +269,11 @@ static void what_could_not_be_read_again_is_not_written(void **state)
 static int set_past_the_limit(void *ctx)
 {
     DRAY_AUTO_STORE struct dray_store *store = scratch_open(ctx, DRAY_STORE_WRITE, NULL);
-    struct rlimit limit;
     struct dray_tag tag = make_tag("b", "2");
     struct dray_error err = { 0 };
 
-    signal(SIGXFSZ, SIG_IGN);
-    if (getrlimit(RLIMIT_FSIZE, &limit) < 0)
+    if (!limit_file_size(200))
         return 1;
-    limit.rlim_cur = 200;
-    if (setrlimit(RLIMIT_FSIZE, &limit) < 0)
-        return 2;
     if (dray_tag_set(store, &tag, NULL, NULL, &err) != DRAY_EIO || err.sys_errno != EFBIG)
         return 3;
     return exists(below(ctx, DRAY_STORE_TEMP_PATH)) ? 4 : 0;
