@@ -241,6 +241,16 @@ static UNUSED int end_child(pid_t pid)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+/* Wait until a child has come to where it stops itself by raise(SIGSTOP), and let it go on. */
+static UNUSED void wait_for_child(pid_t pid)
+{
+    int status;
+
+    assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+    assert_true(WIFSTOPPED(status));
+    assert_int_equal(kill(pid, SIGCONT), 0);
+}
+
 /* Let a child run for a while that differs from round to round, then kill it. */
 static UNUSED void kill_child(pid_t pid, uint64_t *random_state, unsigned max_us)
 {
