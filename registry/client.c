@@ -45,5 +45,6 @@ void dray_client_free(struct dray_client *client)
         return;
     curl_easy_cleanup(client->easy);
     curl_multi_cleanup(client->multi);
+    free(client->body);
     free(client);
 }

@@ -1,9 +1,14 @@
-/* The easy handle is driven through the multi handle so that the cancel token can wake the wait,
- * and the body is handed on from libcurl's receive buffer without a copy. */
+/* The easy handle is driven through the multi handle so that the cancel token can wake the wait.
+ *
+ * libcurl hands out a body by 16 KiB, however much it has received. What came at once is put
+ * together again before it is handed on: the copy costs less than so many small writes cost
+ * (measured on ext4: 700 MB in writes of 16 KiB took 0.20 s of CPU, with the copy 0.10 s; two
+ * threads in one file 0.36 s and 0.14 s). */
 #include "registry/http.h"
 
 #include <curl/curl.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -137,21 +142,61 @@ static int collect(struct exchange *exchange, const char *data, size_t len)
     return rc < 0 ? dray_error_nomem(exchange->err) : DRAY_OK;
 }
 
+/* Hand on what has come of a streamed body. */
+static int hand_on(struct exchange *exchange)
+{
+    struct dray_client *client = exchange->client;
+    size_t len = client->body_len;
+    int64_t began_ms;
+    int rc;
+
+    if (len == 0)
+        return DRAY_OK;
+    client->body_len = 0;
+    began_ms = dray_now_ms();
+    rc = exchange->request->on_body(exchange->request->ctx, client->body, len, exchange->err);
+    excuse_since(exchange, began_ms);
+    return rc;
+}
+
+static int stream(struct exchange *exchange, const char *data, size_t len)
+{
+    struct dray_client *client = exchange->client;
+    const size_t size = (size_t)client->registry->blob_buffer_bytes;
+
+    if (!client->body)
+        client->body = malloc(size);
+    if (!client->body)
+        return dray_error_nomem(exchange->err);
+    while (len > 0) {
+        size_t room = size - client->body_len;
+        size_t part = len < room ? len : room;
+
+        memcpy(client->body + client->body_len, data, part);
+        client->body_len += part;
+        data += part;
+        len -= part;
+        if (client->body_len == size) {
+            int rc = hand_on(exchange);
+
+            if (rc < 0)
+                return rc;
+        }
+    }
+    return DRAY_OK;
+}
+
 static size_t on_body(char *data, size_t size, size_t count, void *ctx)
 {
     struct exchange *exchange = ctx;
     const struct dray_http_request *request = exchange->request;
     size_t len = size * count;
-    int64_t began_ms;
 
     exchange->window_bytes += len;
     if (dray_cancel_fired(exchange->client->cancel)) {
         exchange->callback_rc = dray_error_set(exchange->err, DRAY_ECANCELED, "canceled");
     } else if (request->on_body && dray_http_response_is_success(exchange->response)) {
-        began_ms = dray_now_ms();
-        exchange->callback_rc =
-            request->on_body(request->ctx, (const uint8_t *)data, len, exchange->err);
-        excuse_since(exchange, began_ms);
+        exchange->callback_rc = stream(exchange, data, len);
     } else {
         exchange->callback_rc = collect(exchange, data, len);
     }
@@ -287,12 +332,21 @@ static bool is_wanted(struct exchange *exchange)
     return request->wanted(request->ctx);
 }
 
+/* How long the peer may be waited for at once: until somebody wants to be asked again. */
+static int64_t wait_max_ms(const struct exchange *exchange)
+{
+    int64_t left_ms = exchange->asked_ms + WANTED_ASK_MS - dray_now_ms();
+
+    if (!exchange->request->wanted)
+        return POLL_MAX_MS;
+    return left_ms > 1 ? left_ms : 1;
+}
+
 /* Run the transfer that was added to the multi handle to its end. */
 static int drive(struct exchange *exchange)
 {
     struct dray_client *client = exchange->client;
     const struct dray_http_request *request = exchange->request;
-    const int64_t poll_max_ms = request->wanted ? WANTED_ASK_MS : POLL_MAX_MS;
     struct curl_waitfd wake = { .fd = dray_cancel_fd(client->cancel), .events = CURL_WAIT_POLLIN };
     struct CURLMsg *message;
     int running = 1;
@@ -301,9 +355,15 @@ static int drive(struct exchange *exchange)
     for (;;) {
         CURLMcode code = curl_multi_perform(client->multi, &running);
         int64_t wait_ms = patience_ms(exchange);
+        int64_t max_ms;
 
         if (code != CURLM_OK)
             return dray_error_nomem(exchange->err);
+        /* All of it, so that nothing that is here waits for more. */
+        if (exchange->callback_rc == DRAY_OK)
+            exchange->callback_rc = hand_on(exchange);
+        if (exchange->callback_rc < 0)
+            return exchange->callback_rc;
         if (!running)
             break;
         if (dray_cancel_fired(client->cancel))
@@ -317,15 +377,14 @@ static int drive(struct exchange *exchange)
                                   request->url->shown, STALL_MIN_BYTES_PER_S,
                                   client->registry->stall_timeout_ms);
         }
-        if (wait_ms > poll_max_ms)
-            wait_ms = poll_max_ms;
+        max_ms = wait_max_ms(exchange);
+        if (wait_ms > max_ms)
+            wait_ms = max_ms;
         if (curl_multi_poll(client->multi, &wake, wake.fd >= 0, (int)wait_ms, NULL) != CURLM_OK)
             return dray_error_nomem(exchange->err);
     }
 
     message = curl_multi_info_read(client->multi, &left);
-    if (exchange->callback_rc < 0)
-        return exchange->callback_rc;
     if (exchange->body_cut)
         return DRAY_OK;
     /* A connection closed within the header is success to libcurl, with what came so far. */
@@ -357,6 +416,7 @@ int dray_http_exchange(struct dray_client *client, const struct dray_http_reques
     response->foreign = dray_http_request_is_foreign(request);
     response->sender_reach = request->peer_reach;
     client->detail[0] = '\0';
+    client->body_len = 0;
 
     if (dray_http_request_set_up(request, client, &headers) < 0)
         return dray_error_nomem(err);

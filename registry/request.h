@@ -39,7 +39,8 @@ struct dray_http_request {
     enum dray_reach peer_reach;
 
     /* Of a 2xx answer, from within the exchange; a negative result ends it and is returned as it
-     * is, with the error that was set. on_start comes once, after the header. Without on_body the
+     * is, with the error that was set. on_start comes once, after the header; on_body gets all that
+     * came at once, and nothing is kept back while the peer is waited for. Without on_body the
      * body is collected in the response, and longer than body_max_bytes is DRAY_EPROTO. The time
      * they take is not counted against the peer. */
     int (*on_start)(void *ctx, const struct dray_http_response *response, struct dray_error *err);

@@ -33,7 +33,7 @@ struct dray_registry {
     int64_t stall_timeout_ms;
     int64_t connect_timeout_ms;
     int receive_buffer_bytes; /* of each socket; 0: the kernel decides */
-    long blob_buffer_bytes;   /* what libcurl receives at once of a blob */
+    long blob_buffer_bytes;   /* what libcurl receives, and we hand on, at once of a blob */
     char *user_agent;
     char *cert_file; /* NULL: no client certificate */
     char *key_file;
@@ -59,6 +59,8 @@ struct dray_client {
     const struct dray_cancel *cancel;
     CURLM *multi;
     CURL *easy;
+    uint8_t *body; /* blob_buffer_bytes of a streamed body, to be handed on; NULL until needed */
+    size_t body_len;
     char detail[CURL_ERROR_SIZE];
 };
 

@@ -58,8 +58,8 @@ struct dray_blob_sink {
      * asked for, or all when the server ignored the range. Called once, before write(). Where the
      * bytes come from stands in the call's target already. */
     int (*start)(void *ctx, uint64_t begin, uint64_t end, struct dray_error *err);
-    /* The next bytes, in order, in the receive buffer: as many as libcurl hands on at once, 16 KiB
-     * (CURL_MAX_WRITE_SIZE). It may take its time: that is not counted against the server. */
+    /* The next bytes, in order: all that came at once, some 100 KiB on a fast link. It may take its
+     * time: that is not counted against the server. */
     int (*write)(void *ctx, const uint8_t *data, size_t len, struct dray_error *err);
     /* Asked at least five times a second while the server is waited for; false ends the transfer
      * with DRAY_ECANCELED. While start() or write() run, or a token is fetched, nobody asks. May be

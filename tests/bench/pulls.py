@@ -124,8 +124,13 @@ def skopeo(image, host, out):
             f"docker://{host}/{image.name}:latest", f"oci:{out}/store:latest"]
 
 
+# Apart from the stores, for podman refuses a path of more than 50 characters.
+PODMAN_RUN = tempfile.TemporaryDirectory(prefix="dray-bench-", dir="/tmp")
+
+
 def podman(image, host, out):
-    return ["podman", "--root", f"{out}/root", "--runroot", f"{out}/run", "--storage-driver", "vfs",
+    runroot = tempfile.mkdtemp(dir=PODMAN_RUN.name)
+    return ["podman", "--root", f"{out}/root", "--runroot", runroot,
             "pull", "-q", "--tls-verify=false", f"{host}/{image.name}:latest"]
 
 
@@ -150,7 +155,7 @@ def tool_table(dray):
 
     table = {
         "curl -Z": (curl, "curl"),
-        "curl -Z, sha256": (curl_and_sha256, "openssl"),
+        "curl -Z then sha256": (curl_and_sha256, "openssl"),
         "dray": (dray_pull, dray),
         "skopeo": (skopeo, "skopeo"),
         "crane": (crane, "crane"),
