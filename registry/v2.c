@@ -317,16 +317,25 @@ static int write_blob(void *ctx, const uint8_t *data, size_t len, struct dray_er
 {
     struct blob_transfer *transfer = ctx;
     const struct dray_blob_request *request = transfer->request;
-    bool whole = transfer->end - transfer->begin == request->blob->size_bytes;
+    const bool whole = transfer->end - transfer->begin == request->blob->size_bytes;
+    const uint64_t left = transfer->end - transfer->at;
+    const size_t fits = len < left ? len : (size_t)left;
 
-    if (len > transfer->end - transfer->at) {
+    /* Also when more came: how much comes at once is chance, and the outcome shall not be. */
+    if (fits > 0) {
+        int rc = request->sink.write(request->sink.ctx, data, fits, err);
+
+        if (rc < 0)
+            return rc;
+        transfer->at += fits;
+    }
+    if (fits < len) {
         transfer->answer->bad_range = is_part(request);
         return dray_error_set(err, DRAY_EPROTO, "%s: more than the %s %" PRIu64 " bytes came",
                               transfer->shown, whole ? "blob's" : "part's",
                               transfer->end - transfer->begin);
     }
-    transfer->at += len;
-    return request->sink.write(request->sink.ctx, data, len, err);
+    return DRAY_OK;
 }
 
 static bool wants_blob(void *ctx)
