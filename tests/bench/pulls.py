@@ -1,5 +1,6 @@
 """What the benchmarks share: images, a server for them, tools that pull them, and one pull."""
 
+import argparse
 import json
 import os
 import re
@@ -63,6 +64,7 @@ class Image:
             manifest = json.load(file)
         blobs = {b["digest"]: b["size"] for b in manifest["layers"] + [manifest["config"]]}
         self.blobs = list(blobs)
+        self.largest = max(blobs.items(), key=lambda blob: blob[1])  # digest, size
         self.size = sum(blobs.values())
         self.layers = len(manifest["layers"])
 
@@ -134,8 +136,20 @@ def podman(image, host, out):
             "pull", "-q", "--tls-verify=false", f"{host}/{image.name}:latest"]
 
 
-def tool_table(dray):
-    """name -> (command maker, what its presence depends on)"""
+def option_parser(description):
+    """What all benchmarks can be told."""
+    parser = argparse.ArgumentParser(description=description.split("\n")[0])
+    parser.add_argument("-n", "--runs", type=int, default=5, help="counted runs of each (default: 5)")
+    parser.add_argument("--dray", default=None, help="the dray to measure (default: build/release)")
+    parser.add_argument("--dir", type=os.path.abspath, default=os.curdir,
+                        help="where stores are made (default: here)")
+    parser.add_argument("--cache", default=None, help="where scripts/make-images keeps its images")
+    parser.add_argument("--only", default=None, help="these peers alone, comma-separated")
+    return parser
+
+
+def tool_table(dray, only=None):
+    """name -> command maker, of the tools that are here and, but for the floor and dray, wanted"""
 
     def dray_pull(image, host, out):
         return [dray, "pull", "--quiet", "--jobs", str(PARALLEL), "--plain-http",
@@ -165,7 +179,8 @@ def tool_table(dray):
     # ctr alone does nothing: it asks a daemon, whose CPU and memory no one sees here.
     if os.path.exists("/run/containerd/containerd.sock"):
         table["ctr (wall only)"] = (ctr, "ctr")
-    return {name: make for name, (make, needs) in table.items() if shutil.which(needs)}
+    wanted = ["curl -Z", "dray", *(only.split(",") if only else table)]
+    return {name: make for name, (make, needs) in table.items() if name in wanted and shutil.which(needs)}
 
 
 def run(make, image, host, base):
