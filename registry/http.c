@@ -354,7 +354,7 @@ static int drive(struct exchange *exchange)
 
     for (;;) {
         CURLMcode code = curl_multi_perform(client->multi, &running);
-        int64_t wait_ms = patience_ms(exchange);
+        int64_t wait_ms;
         int64_t max_ms;
 
         if (code != CURLM_OK)
@@ -370,6 +370,7 @@ static int drive(struct exchange *exchange)
             return dray_error_set(exchange->err, DRAY_ECANCELED, "canceled");
         if (!is_wanted(exchange))
             return dray_error_set(exchange->err, DRAY_ECANCELED, "no longer wanted");
+        wait_ms = patience_ms(exchange);
         if (wait_ms == 0) {
             exchange->response->stalled = true;
             return dray_error_set(exchange->err, DRAY_ETRANSIENT,

@@ -412,6 +412,28 @@ cpu_of() {
     at_most "$CPU_MS" $((3 * all + 500)) "milliseconds of CPU, $all without waiting"
 }
 
+# memory_of SECONDS COMMAND...: bounded, and sets MEMORY_KIB to the most it had at once.
+memory_of() {
+    bounded "$1" python3 -c 'import resource, subprocess, sys
+status = subprocess.call(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+sys.exit(status)' "${@:2}"
+    MEMORY_KIB=$(tail -n 1 <<< "$stderr")
+}
+
+@test "memory does not grow with the image" {
+    local small
+    serve medium
+    memory_of 60 "$DRAY" pull -q "$HOSTILE/demo"
+    expect 0
+    small=$MEMORY_KIB
+    serve large larger
+    memory_of 60 "$DRAY" pull -q "$HOSTILE/demo"
+    expect 0
+    check_store
+    at_most "$MEMORY_KIB" $((small + 8192)) "KiB of memory for 300 MB, $small for 32 MiB"
+}
+
 @test "a registry that is not there fails every image at once, and without spinning" {
     local all
     serve pieces
