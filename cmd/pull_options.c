@@ -59,7 +59,7 @@ const struct dray_option dray_pull_option_table[] = {
       .group = DRAY_GROUP_REGISTRY,
       VALUE(auth_file),
       .argument = "FILE",
-      .help = "credentials as docker and podman keep them (default: "
+      .help = "credentials as docker and podman keep them, or the helpers that do (default: "
               "$DOCKER_CONFIG/config.json, ~/.docker/config.json)" },
     { .name = "creds",
       .kind = DRAY_OPTION_TEXT,

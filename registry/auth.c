@@ -142,7 +142,7 @@ static const struct dray_credential *credential_of(const struct dray_client *cli
                                                    const char *repository)
 {
     return dray_credentials_find(dray_client_registry(client)->credentials, endpoint->host,
-                                 repository, !endpoint->mirror);
+                                 repository, !endpoint->mirror, dray_client_cancel(client));
 }
 
 static int fetch_for(struct dray_client *client, struct dray_auth *auth, struct entry *entry,
@@ -160,7 +160,6 @@ static int fetch_for(struct dray_client *client, struct dray_auth *auth, struct 
     DRAY_AUTO_FREE char *scope = strdup(entry->scope);
     struct dray_token_request request = {
         .endpoint = endpoint,
-        .credential = credential_of(client, endpoint, repository),
         .realm = realm,
         .service = service,
         .scope = scope,
@@ -173,6 +172,7 @@ static int fetch_for(struct dray_client *client, struct dray_auth *auth, struct 
     entry->users++;
     entry->fetching = true;
     dray_mutex_unlock(&auth->mu);
+    request.credential = credential_of(client, endpoint, repository);
     if (realm && service && scope)
         rc = dray_token_fetch(client, &request, &token, &error);
     else
@@ -407,6 +407,9 @@ int dray_auth_refused(struct dray_client *client, const struct dray_endpoint *en
     struct entry *entry;
     int rc;
 
+    /* Who stopped waiting for a credential helper is not anonymous. */
+    if (dray_cancel_fired(dray_client_cancel(client)))
+        return dray_error_set(err, DRAY_ECANCELED, "canceled");
     if (!choose_challenge(response, &challenge)) {
         rc = drop_token(auth, endpoint, repository, used);
         return rc < 0 ? not_logged_in(endpoint, response, err) : rc;

@@ -11,39 +11,79 @@
 #include "core/json.h"
 #include "core/limits.h"
 #include "core/log.h"
+#include "core/sync.h"
+#include "registry/credential_helper.h"
 
 /* Docker's key for Docker Hub, from the time of protocol v1. */
 #define HUB_KEY  "https://index.docker.io/v1/"
 #define HUB_HOST "docker.io"
+
+/* How often a thread that waits for another's helper looks at its cancel token. */
+#define CANCEL_LOOK_MS 100
 
 struct entry {
     char *key; /* as it stands in the file */
     struct dray_credential credential;
 };
 
+/* What a helper has said of a host. */
+struct answer {
+    struct answer *next;
+    char *host;
+    bool asking; /* a thread has been sent to ask */
+    bool known;
+    struct dray_credential credential; /* fixed once known */
+};
+
 struct dray_credentials {
+    struct dray_log log;
     struct dray_credential override;
     struct entry *entries;
     size_t count;
+    json_t
+        *helpers; /* "credHelpers": host -> name; NULL: none. Never changed, so all may read it */
+    char *store;  /* "credsStore": the helper of all other hosts; NULL: none */
+
+    struct dray_mutex mu;     /* guards the list, and in it all that is not known */
+    struct dray_cond changed; /* an answer is known, or given up */
+    struct answer *answers DRAY_GUARDED_BY(&mu);
 };
 
-static void credential_done(struct dray_credential *credential)
+static struct dray_credentials *make(const struct dray_log *log)
 {
-    dray_secret_done(&credential->basic);
-    dray_secret_done(&credential->identity_token);
-    dray_secret_done(&credential->registry_token);
+    struct dray_credentials *credentials = calloc(1, sizeof(*credentials));
+
+    if (!credentials)
+        return NULL;
+    if (log)
+        credentials->log = *log;
+    dray_mutex_init(&credentials->mu);
+    dray_cond_init(&credentials->changed);
+    return credentials;
 }
 
 void dray_credentials_free(struct dray_credentials *credentials)
 {
     if (!credentials)
         return;
-    credential_done(&credentials->override);
+    dray_credential_done(&credentials->override);
     for (size_t i = 0; i < credentials->count; i++) {
         free(credentials->entries[i].key);
-        credential_done(&credentials->entries[i].credential);
+        dray_credential_done(&credentials->entries[i].credential);
     }
     free(credentials->entries);
+    while (credentials->answers) {
+        struct answer *answer = credentials->answers;
+
+        credentials->answers = answer->next;
+        dray_credential_done(&answer->credential);
+        free(answer->host);
+        free(answer);
+    }
+    json_decref(credentials->helpers);
+    free(credentials->store);
+    dray_cond_done(&credentials->changed);
+    dray_mutex_done(&credentials->mu);
     free(credentials);
 }
 
@@ -78,21 +118,6 @@ static int decode_auth(const char *base64, struct dray_secret *ret_basic)
     return dray_secret_set(ret_basic, decoded.text, used);
 }
 
-static int join_basic(const char *user, const char *password, struct dray_secret *ret_basic)
-{
-    size_t user_len = strlen(user);
-    size_t password_len = strlen(password);
-
-    if (user_len == 0 || strchr(user, ':'))
-        return DRAY_EINVAL;
-    if (dray_secret_resize(ret_basic, user_len + 1 + password_len) < 0)
-        return DRAY_ENOMEM;
-    memcpy(ret_basic->text, user, user_len);
-    ret_basic->text[user_len] = ':';
-    memcpy(ret_basic->text + user_len + 1, password, password_len);
-    return DRAY_OK;
-}
-
 /* The text of a member, NULL when it is absent or "". */
 static const char *text_member(const json_t *object, const char *name)
 {
@@ -113,7 +138,7 @@ static int read_credential(const json_t *object, struct dray_credential *credent
     if (auth)
         rc = decode_auth(auth, &credential->basic);
     else if (user)
-        rc = join_basic(user, password ? password : "", &credential->basic);
+        rc = dray_credential_set_user(credential, user, password ? password : "");
     if (rc == DRAY_OK && identity)
         rc = dray_secret_set(&credential->identity_token, identity, strlen(identity));
     if (rc == DRAY_OK && bearer)
@@ -124,13 +149,6 @@ static int read_credential(const json_t *object, struct dray_credential *credent
     dray_secret_wipe(identity);
     dray_secret_wipe(bearer);
     return rc;
-}
-
-static bool is_empty(const struct dray_credential *credential)
-{
-    return dray_secret_empty(&credential->basic) &&
-           dray_secret_empty(&credential->identity_token) &&
-           dray_secret_empty(&credential->registry_token);
 }
 
 static int read_entries(json_t *auths, struct dray_credentials *credentials, struct dray_error *err)
@@ -150,7 +168,7 @@ static int read_entries(json_t *auths, struct dray_credentials *credentials, str
         int rc = read_credential(value, &entry->credential);
 
         number++;
-        if (rc == DRAY_OK && is_empty(&entry->credential))
+        if (rc == DRAY_OK && dray_credential_is_empty(&entry->credential))
             continue; /* {}: a credential helper has it */
         credentials->count++;
         if (rc == DRAY_EINVAL)
@@ -163,6 +181,20 @@ static int read_entries(json_t *auths, struct dray_credentials *credentials, str
     return DRAY_OK;
 }
 
+/* The names of helpers. What is no name is said when it is looked for, not here: it may never be.
+ */
+static int read_helpers(const json_t *json, struct dray_credentials *credentials,
+                        struct dray_error *err)
+{
+    const char *store = text_member(json, "credsStore");
+
+    if (json_is_object(json_object_get(json, "credHelpers")))
+        credentials->helpers = json_incref(json_object_get(json, "credHelpers"));
+    if (store)
+        credentials->store = strdup(store);
+    return store && !credentials->store ? dray_error_nomem(err) : DRAY_OK;
+}
+
 int dray_credentials_parse(const char *data, size_t len, const struct dray_log *log,
                            struct dray_credentials **ret_credentials, struct dray_error *err)
 {
@@ -171,7 +203,7 @@ int dray_credentials_parse(const char *data, size_t len, const struct dray_log *
     json_t *auths;
     int rc;
 
-    credentials = calloc(1, sizeof(*credentials));
+    credentials = make(log);
     if (!credentials)
         return dray_error_nomem(err);
     rc = dray_json_parse(data, len, DRAY_AUTHFILE_MAX_BYTES, &json, err);
@@ -181,9 +213,9 @@ int dray_credentials_parse(const char *data, size_t len, const struct dray_log *
     /* The parser's own text may quote what it stumbled on. */
     if (rc < 0 || !json_is_object(json) || (auths && !json_is_object(auths)))
         return dray_error_set(err, DRAY_EINVAL, "not a JSON object with \"auths\"");
-    if (json_object_get(json, "credsStore") || json_object_get(json, "credHelpers"))
-        dray_log(log, DRAY_LOG_INFO, "credential helpers are ignored (credsStore, credHelpers)");
     rc = read_entries(auths, credentials, err);
+    if (rc == DRAY_OK)
+        rc = read_helpers(json, credentials, err);
     if (rc < 0)
         return rc;
     *ret_credentials = DRAY_TAKE(credentials);
@@ -260,7 +292,7 @@ static int load(const char *path, const struct dray_log *log,
 
     if (place && errno != ENOENT)
         dray_log(log, DRAY_LOG_WARNING, "auth file %s is ignored: %s", place, strerror(errno));
-    *ret_credentials = calloc(1, sizeof(**ret_credentials));
+    *ret_credentials = make(log);
     if (!*ret_credentials)
         rc = dray_error_nomem(err);
     return rc;
@@ -331,15 +363,105 @@ static size_t rank(const char *key, const char *host, const char *repository)
     return 0;
 }
 
-const struct dray_credential *dray_credentials_find(const struct dray_credentials *credentials,
-                                                    const char *host, const char *repository,
-                                                    bool override)
+/* The server's name as helpers know it. */
+static const char *server_of(const char *host)
 {
-    const struct dray_credential *best = NULL;
+    return strcmp(host, HUB_HOST) == 0 ? HUB_KEY : host;
+}
+
+/* The name of the host's helper; NULL: it has none. */
+static const char *helper_of(const struct dray_credentials *credentials, const char *host)
+{
+    const char *name = json_string_value(json_object_get(credentials->helpers, server_of(host)));
+
+    if (!name)
+        name = json_string_value(json_object_get(credentials->helpers, host));
+    return name ? name : credentials->store;
+}
+
+static struct answer *find_answer(struct dray_credentials *credentials, const char *host)
+    DRAY_REQUIRES(&credentials->mu);
+static struct answer *find_answer(struct dray_credentials *credentials, const char *host)
+{
+    struct answer *answer = credentials->answers;
+
+    while (answer && strcmp(answer->host, host) != 0)
+        answer = answer->next;
+    if (answer)
+        return answer;
+    answer = calloc(1, sizeof(*answer));
+    if (!answer)
+        return NULL;
+    answer->host = strdup(host);
+    if (!answer->host) {
+        free(answer);
+        return NULL;
+    }
+    answer->next = credentials->answers;
+    credentials->answers = answer;
+    return answer;
+}
+
+/* Ask the helper; the lock is released meanwhile. */
+static void ask(struct dray_credentials *credentials, struct answer *answer, const char *name,
+                const struct dray_cancel *cancel) DRAY_REQUIRES(&credentials->mu);
+static void ask(struct dray_credentials *credentials, struct answer *answer, const char *name,
+                const struct dray_cancel *cancel)
+{
+    struct dray_error error = { 0 };
+    int rc;
+
+    answer->asking = true;
+    dray_mutex_unlock(&credentials->mu);
+    rc =
+        dray_credential_helper_get(name, server_of(answer->host), DRAY_CREDENTIAL_HELPER_TIMEOUT_MS,
+                                   cancel, &answer->credential, &error);
+    if (rc < 0 && rc != DRAY_ECANCELED)
+        dray_log(&credentials->log, DRAY_LOG_WARNING, "%s; going on without it at %s", error.text,
+                 answer->host);
+    dray_mutex_lock(&credentials->mu);
+    answer->asking = false;
+    answer->known = rc != DRAY_ECANCELED;
+    dray_cond_broadcast(&credentials->changed);
+}
+
+/* What the host's helper says; NULL: nothing, or there is none. */
+static const struct dray_credential *ask_once(struct dray_credentials *credentials,
+                                              const char *host, const struct dray_cancel *cancel)
+{
+    const char *name = helper_of(credentials, host);
+    struct answer *answer;
+    bool found = false;
+
+    if (!name)
+        return NULL;
+    dray_mutex_lock(&credentials->mu);
+    answer = find_answer(credentials, host);
+    while (answer && !answer->known && !dray_cancel_fired(cancel)) {
+        if (answer->asking)
+            dray_cond_wait_until(&credentials->changed, &credentials->mu,
+                                 dray_now_ms() + CANCEL_LOOK_MS);
+        else
+            ask(credentials, answer, name, cancel);
+    }
+    if (answer && answer->known)
+        found = !dray_credential_is_empty(&answer->credential);
+    dray_mutex_unlock(&credentials->mu);
+    return found ? &answer->credential : NULL;
+}
+
+const struct dray_credential *dray_credentials_find(struct dray_credentials *credentials,
+                                                    const char *host, const char *repository,
+                                                    bool override, const struct dray_cancel *cancel)
+{
+    const struct dray_credential *best;
     size_t best_rank = 0;
 
     if (override && !dray_secret_empty(&credentials->override.basic))
         return &credentials->override;
+    best = ask_once(credentials, host, cancel);
+    if (best)
+        return best;
     for (size_t i = 0; i < credentials->count; i++) {
         size_t this_rank = rank(credentials->entries[i].key, host, repository);
 
@@ -349,19 +471,4 @@ const struct dray_credential *dray_credentials_find(const struct dray_credential
         }
     }
     return best;
-}
-
-int dray_credential_basic(const struct dray_credential *credential, struct dray_secret *ret_value)
-{
-    static const char scheme[] = "Basic ";
-    const struct dray_secret *basic = &credential->basic;
-    size_t size = sodium_base64_encoded_len(basic->len, sodium_base64_VARIANT_ORIGINAL);
-
-    if (dray_secret_resize(ret_value, sizeof(scheme) - 1 + size - 1) < 0)
-        return DRAY_ENOMEM;
-    memcpy(ret_value->text, scheme, sizeof(scheme) - 1);
-    sodium_bin2base64(ret_value->text + sizeof(scheme) - 1, size,
-                      (const unsigned char *)basic->text, basic->len,
-                      sodium_base64_VARIANT_ORIGINAL);
-    return DRAY_OK;
 }

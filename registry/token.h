@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-#include "registry/credentials.h"
+#include "registry/credential.h"
 #include "registry/http.h"
 
 /** What to ask. Strings and pointers are borrowed. */

@@ -74,6 +74,63 @@ docker_config() {
     says absent.json
 }
 
+# helper NAME BODY: a credential helper, first in $PATH, that notes each call.
+helper() {
+    local bin=$BATS_TEST_TMPDIR/bin
+    mkdir -p "$bin"
+    printf '#!/bin/sh\nread -r server\necho "$1 $server" >> "%s/calls"\n%s\n' "$bin" "$2" > "$bin/docker-credential-$1"
+    chmod +x "$bin/docker-credential-$1"
+    [[ $PATH == "$bin:"* ]] || PATH=$bin:$PATH
+}
+
+@test "C-4 credentials come from a credential helper, which is asked once" {
+    local kind
+    for kind in basic token; do
+        server_use "$kind"
+        rm -f "$BATS_TEST_TMPDIR/bin/calls"
+        helper keyring "echo '{\"Username\": \"$REGISTRY_USER\", \"Secret\": \"$REGISTRY_PASSWORD\"}'"
+        jq -n --arg host "$REGISTRY" '{auths: {($host): {}}, credHelpers: {($host): "keyring"}}' > "$DOCKER_CONFIG/config.json"
+        run --separate-stderr dray pull --log-level debug --store "$STORE.$kind" "$REGISTRY/small"
+        expect 0
+        says_not "$REGISTRY_PASSWORD"
+        [[ $(< "$BATS_TEST_TMPDIR/bin/calls") == "get $REGISTRY" ]] || fail "asked: $(< "$BATS_TEST_TMPDIR/bin/calls")"
+    done
+}
+
+@test "C-4 a helper that fails is named, and costs images that need none nothing" {
+    helper broken "echo oops; exit 1"
+    echo '{"credsStore": "broken"}' > "$DOCKER_CONFIG/config.json"
+    server_use basic
+    run --separate-stderr dray pull "$REGISTRY/small"
+    expect 5
+    says "credential helper broken: exit status 1"
+    says --creds
+    server_use plain
+    run --separate-stderr dray pull "$REGISTRY/small"
+    expect 0
+    says_not broken
+    [[ $(wc -l < "$BATS_TEST_TMPDIR/bin/calls") -eq 1 ]] || fail "asked where nobody wants a login"
+    echo '{"credsStore": "of-another-machine"}' > "$DOCKER_CONFIG/config.json"
+    server_use basic
+    run --separate-stderr dray pull "$REGISTRY/small"
+    expect 5
+    says docker-credential-of-another-machine
+}
+
+@test "Ctrl-C ends the wait for a credential helper" {
+    local pid
+    helper asleep "exec sleep 60"
+    echo '{"credsStore": "asleep"}' > "$DOCKER_CONFIG/config.json"
+    server_use basic
+    DRAY_STORE=$STORE env --default-signal "$DRAY" pull "$REGISTRY/small" > "$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
+    pid=$!
+    wait_until 20 test -s "$BATS_TEST_TMPDIR/bin/calls"
+    kill -INT "$pid"
+    wait_until 5 bash -c "! kill -0 $pid 2> /dev/null"
+    wait "$pid" || status=$?
+    [[ $status -eq 130 ]] || fail "exit status $status: $(< "$BATS_TEST_TMPDIR/out")"
+}
+
 @test "all workers share one token request" {
     local before
     server_use token

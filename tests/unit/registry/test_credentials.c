@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "core/cancel.h"
 #include "tests/unit/registry/fixture.h"
+#include "tests/unit/registry/helper_programs.h"
 
 static struct dray_credentials *parse(const char *json)
 {
@@ -16,11 +18,11 @@ static struct dray_credentials *parse(const char *json)
 }
 
 /* "user:password" of who is found, "" for nobody. */
-static const char *find(const struct dray_credentials *credentials, const char *host,
+static const char *find(struct dray_credentials *credentials, const char *host,
                         const char *repository)
 {
     const struct dray_credential *credential =
-        dray_credentials_find(credentials, host, repository, true);
+        dray_credentials_find(credentials, host, repository, true, NULL);
 
     return credential && credential->basic.text ? credential->basic.text : "";
 }
@@ -41,14 +43,14 @@ static void each_form_of_an_entry_is_read(void **state)
     (void)state;
     assert_string_equal(find(credentials, "a.test", "x"), "alice:p:ss"); /* C-3 */
     assert_string_equal(find(credentials, "b.test", "x"), "bob:secret");
-    found = dray_credentials_find(credentials, "c.test", "x", true);
+    found = dray_credentials_find(credentials, "c.test", "x", true, NULL);
     assert_string_equal(found->identity_token.text, "refresh");
-    found = dray_credentials_find(credentials, "d.test", "x", true);
+    found = dray_credentials_find(credentials, "d.test", "x", true, NULL);
     assert_string_equal(found->registry_token.text, "bearer");
     assert_string_equal(find(credentials, "e.test", "x"), "alice:pw");
     assert_string_equal(find(credentials, "f.test", "x"), "alice:pw");
-    assert_null(dray_credentials_find(credentials, "g.test", "x", true));
-    assert_null(dray_credentials_find(credentials, "h.test", "x", true));
+    assert_null(dray_credentials_find(credentials, "g.test", "x", true, NULL));
+    assert_null(dray_credentials_find(credentials, "h.test", "x", true, NULL));
 }
 
 /* C-2 */
@@ -147,16 +149,106 @@ static void keep_line(void *ctx, enum dray_log_level level, const char *text)
     snprintf(sink->text, sizeof(sink->text), "%s", text);
 }
 
-static void helpers_are_ignored_aloud(void **state)
+/* Helpers that are called store, extra and slow; each writes down what it is asked. */
+static const char *const helpers[][2] = {
+    { "store",
+      "case $server in *none*) echo credentials not found in native keychain; exit 1;; esac\n"
+      "echo \"{\\\"Username\\\":\\\"store\\\",\\\"Secret\\\":\\\"$server\\\"}\"\n" },
+    { "extra", "echo '{\"Username\":\"extra\",\"Secret\":\"\"}'\n" },
+    { "slow", "sleep 0.3; echo '{\"Username\":\"slow\",\"Secret\":\"\"}'\n" },
+    { "broken", "echo hunter2; exit 3\n" },
+};
+
+static int set_up_helpers(void **state)
 {
-    static const char json[] = "{\"credsStore\":\"desktop\",\"auths\":{\"a.test\":{}}}";
+    char *dir = test_make_helper_dir();
+
+    for (size_t i = 0; i < sizeof(helpers) / sizeof(helpers[0]); i++)
+        test_write_helper(dir, helpers[i][0], helpers[i][1]);
+    *state = dir;
+    return 0;
+}
+
+static int tear_down_helpers(void **state)
+{
+    test_remove_helper_dir(*state);
+    return 0;
+}
+
+/* C-5 */
+static void a_host_s_own_helper_beats_the_common_one_and_that_beats_the_file(void **state)
+{
+    DRAY_AUTO_CREDENTIALS struct dray_credentials *credentials = parse(
+        "{\"credsStore\":\"store\",\"credHelpers\":{\"extra.test\":\"extra\"},\"auths\":{"
+        "\"extra.test\":{\"username\":\"file\"},\"known.test\":{\"username\":\"file\"},"
+        "\"none.test\":{\"username\":\"file\"},\"known.test/team\":{\"username\":\"team\"}}}");
+
+    assert_string_equal(find(credentials, "extra.test", "x"), "extra:");
+    assert_string_equal(find(credentials, "known.test", "team/x"), "store:known.test");
+    assert_string_equal(find(credentials, "none.test", "x"), "file:"); /* which has none */
+    assert_string_equal(find(credentials, "docker.io", "x"), "store:https://index.docker.io/v1/");
+    /* each is asked once */
+    assert_string_equal(find(credentials, "known.test", "y"), "store:known.test");
+    assert_string_equal(find(credentials, "none.test", "y"), "file:");
+    assert_int_equal(test_helper_calls(*state), 4);
+}
+
+static void a_helper_that_fails_is_told_once_and_knows_nothing(void **state)
+{
+    static const char json[] = "{\"credsStore\":\"broken\",\"credHelpers\":{\"b.test\":\"absent\"},"
+                               "\"auths\":{\"a.test\":{\"username\":\"file\"}}}";
     struct sink sink = { 0 };
     struct dray_log log = { .write = keep_line, .ctx = &sink, .level = DRAY_LOG_INFO };
     DRAY_AUTO_CREDENTIALS struct dray_credentials *credentials = NULL;
 
-    (void)state;
     assert_ok(dray_credentials_parse(json, strlen(json), &log, &credentials, NULL));
-    assert_contains(sink.text, "credsStore");
+    assert_string_equal(sink.text, ""); /* nothing needs it yet */
+    assert_string_equal(find(credentials, "a.test", "x"), "file:");
+    assert_int_equal(sink.level, DRAY_LOG_WARNING);
+    assert_contains(sink.text, "broken: exit status 3");
+    assert_contains(sink.text, "a.test");
+    assert_lacks(sink.text, "hunter2");
+    sink.text[0] = '\0';
+    assert_string_equal(find(credentials, "a.test", "y"), "file:");
+    assert_string_equal(sink.text, "");
+    assert_int_equal(test_helper_calls(*state), 1);
+
+    assert_string_equal(find(credentials, "b.test", "x"), "");
+    assert_contains(sink.text, "docker-credential-absent: No such file");
+}
+
+static void *find_slow(void *ctx)
+{
+    return strcmp(find(ctx, "slow.test", "x"), "slow:") == 0 ? NULL : ctx;
+}
+
+static void threads_that_want_the_same_ask_once(void **state)
+{
+    DRAY_AUTO_CREDENTIALS struct dray_credentials *credentials = parse("{\"credsStore\":\"slow\"}");
+    pthread_t threads[8];
+
+    for (size_t i = 0; i < 8; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, find_slow, credentials), 0);
+    for (size_t i = 0; i < 8; i++) {
+        void *failed;
+
+        pthread_join(threads[i], &failed);
+        assert_null(failed);
+    }
+    assert_int_equal(test_helper_calls(*state), 1);
+}
+
+static void who_is_canceled_asks_nobody_and_another_may(void **state)
+{
+    DRAY_AUTO_CREDENTIALS struct dray_credentials *credentials =
+        parse("{\"credsStore\":\"store\"}");
+    DRAY_AUTO_CANCEL struct dray_cancel *cancel = NULL;
+
+    assert_ok(dray_cancel_new(&cancel, NULL));
+    dray_cancel_fire(cancel);
+    assert_null(dray_credentials_find(credentials, "a.test", "x", true, cancel));
+    assert_int_equal(test_helper_calls(*state), 0);
+    assert_string_equal(find(credentials, "a.test", "x"), "store:a.test");
 }
 
 static void the_default_file_is_docker_s(void **state)
@@ -227,9 +319,9 @@ static void the_command_line_beats_the_file_but_not_at_mirrors(void **state)
     unlink(path);
     assert_string_equal(find(credentials, "a.test", "x"), "me:pw:x");
     assert_string_equal(find(credentials, "b.test", "x"), "me:pw:x");
-    assert_string_equal(dray_credentials_find(credentials, "a.test", "x", false)->basic.text,
+    assert_string_equal(dray_credentials_find(credentials, "a.test", "x", false, NULL)->basic.text,
                         "file:");
-    assert_null(dray_credentials_find(credentials, "b.test", "x", false));
+    assert_null(dray_credentials_find(credentials, "b.test", "x", false, NULL));
 }
 
 static void credentials_need_a_user_and_a_colon(void **state)
@@ -254,11 +346,13 @@ static void basic_is_encoded_as_rfc_7617_says(void **state)
     DRAY_AUTO_SECRET struct dray_secret value = { 0 };
 
     (void)state;
-    assert_ok(
-        dray_credential_basic(dray_credentials_find(credentials, "a.test", "x", true), &value));
+    assert_ok(dray_credential_basic(dray_credentials_find(credentials, "a.test", "x", true, NULL),
+                                    &value));
     assert_string_equal(value.text, "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
     assert_int_equal(value.len, strlen(value.text));
 }
+
+#define helper_test(fn) cmocka_unit_test_setup_teardown(fn, set_up_helpers, tear_down_helpers)
 
 int main(void)
 {
@@ -268,7 +362,10 @@ int main(void)
         cmocka_unit_test(docker_hub_is_known_by_all_its_names),
         cmocka_unit_test(a_namespace_key_holds_for_what_is_below_it),
         cmocka_unit_test(a_malformed_file_is_refused_without_being_quoted),
-        cmocka_unit_test(helpers_are_ignored_aloud),
+        helper_test(a_host_s_own_helper_beats_the_common_one_and_that_beats_the_file),
+        helper_test(a_helper_that_fails_is_told_once_and_knows_nothing),
+        helper_test(threads_that_want_the_same_ask_once),
+        helper_test(who_is_canceled_asks_nobody_and_another_may),
         cmocka_unit_test(the_default_file_is_docker_s),
         cmocka_unit_test(a_named_file_must_be_there),
         cmocka_unit_test(a_pipe_is_refused_at_once),
