@@ -36,6 +36,15 @@ int dray_credential_set_user(struct dray_credential *credential, const char *use
     return DRAY_OK;
 }
 
+int dray_credential_set_pair(struct dray_credential *credential, const char *pair, size_t len)
+{
+    const char *colon = memchr(pair, ':', len);
+
+    if (!colon || colon == pair)
+        return DRAY_EINVAL;
+    return dray_secret_set(&credential->basic, pair, len);
+}
+
 int dray_credential_basic(const struct dray_credential *credential, struct dray_secret *ret_value)
 {
     static const char scheme[] = "Basic ";

@@ -23,6 +23,10 @@ bool dray_credential_is_empty(const struct dray_credential *credential);
 int dray_credential_set_user(struct dray_credential *credential, const char *user,
                              const char *password);
 
+/** Set basic from "USER:PASSWORD", of len bytes. The password may be empty, as beside an identity
+ *  token. @return DRAY_OK; DRAY_EINVAL: no user, or no colon; DRAY_ENOMEM */
+int dray_credential_set_pair(struct dray_credential *credential, const char *pair, size_t len);
+
 /** The value of an Authorization header for basic, which is there: "Basic ..." (RFC 7617).
  *  @return DRAY_OK or DRAY_ENOMEM */
 int dray_credential_basic(const struct dray_credential *credential, struct dray_secret *ret_value);

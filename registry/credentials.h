@@ -1,5 +1,5 @@
-/* Credentials: who the user is at which registry, from Docker's config.json, podman's auth.json,
- * the credential helpers that these name, or the command line. All threads read them. */
+/* Credentials: who the user is at which registry, from the command line, the environment, the auth
+ * files of docker and podman and the helpers that these name. All threads ask. */
 #ifndef DRAY_REGISTRY_CREDENTIALS_H
 #define DRAY_REGISTRY_CREDENTIALS_H
 
@@ -16,29 +16,28 @@ struct dray_error;
 struct dray_credentials;
 
 /**
- * Read the file at path, or, when path is NULL, $DOCKER_CONFIG/config.json or
- * ~/.docker/config.json, where a missing or unreadable file means: anonymous.
+ * Read the file at path, or at $REGISTRY_AUTH_FILE. When neither is given, those of these that are
+ * there, the first that knows a registry counts: $DOCKER_AUTH_CONFIG, which holds a file's content;
+ * $DOCKER_CONFIG/config.json or ~/.docker/config.json; $XDG_RUNTIME_DIR/containers/auth.json;
+ * $XDG_CONFIG_HOME/containers/auth.json or ~/.config/containers/auth.json.
  *
- * @param user_password  "USER:PASSWORD" for every registry; beats the file; may be NULL
+ * @param user_password  "USER:PASSWORD" for every registry; beats the files; may be NULL
  * @param log            told what is ignored and which helper fails; may be NULL
- * @return DRAY_OK; DRAY_EINVAL: no "USER:PASSWORD", or the file is malformed; DRAY_EIO: cannot
- *         read path; DRAY_ENOMEM
+ * @return DRAY_OK; DRAY_EINVAL: no "USER:PASSWORD", or a file is malformed; DRAY_EIO: cannot
+ *         read a file; DRAY_ENOMEM
  */
 int dray_credentials_new(const char *path, const char *user_password, const struct dray_log *log,
                          struct dray_credentials **ret_credentials, struct dray_error *err);
 
-/** The same from a file's content. Texts never quote it. */
+/** The same from one file's content alone. Texts never quote it. */
 int dray_credentials_parse(const char *data, size_t len, const struct dray_log *log,
                            struct dray_credentials **ret_credentials, struct dray_error *err);
 
 void dray_credentials_free(struct dray_credentials *credentials);
 
 /**
- * Find who the user is at a repository's registry. The helper that "credHelpers" names for the host
- * comes first, then the one of "credsStore", then the entries of "auths": the longest
- * "host/namespace" key that holds the repository (podman's form); else, for Docker Hub,
- * "https://index.docker.io/v1/"; else exactly "host[:port]"; else a key whose scheme and path are
- * stripped.
+ * Find who the user is at a repository's registry: in the first file whose helper for the host
+ * knows somebody, or else one of its entries does (dray_authfile_find()).
  *
  * A helper is asked once for each host, and may make the first who asks, and those who want the
  * same meanwhile, wait for a minute. One that fails is told to the log, once, and counts as one

@@ -74,6 +74,19 @@ docker_config() {
     says absent.json
 }
 
+@test "C-5 what skopeo has logged in to needs no other login" {
+    local kind
+    export XDG_RUNTIME_DIR=$BATS_TEST_TMPDIR/run
+    mkdir -m 700 "$XDG_RUNTIME_DIR"
+    for kind in basic token; do
+        server_use "$kind"
+        env -u DOCKER_CONFIG skopeo login --tls-verify=false -u "$REGISTRY_USER" --password-stdin "$REGISTRY" <<< "$REGISTRY_PASSWORD" > "$BATS_TEST_TMPDIR/login"
+        run --separate-stderr dray pull --store "$STORE.$kind" "$REGISTRY/small"
+        expect 0
+    done
+    [[ -s $XDG_RUNTIME_DIR/containers/auth.json ]]
+}
+
 # helper NAME BODY: a credential helper, first in $PATH, that notes each call.
 helper() {
     local bin=$BATS_TEST_TMPDIR/bin

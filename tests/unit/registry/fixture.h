@@ -46,9 +46,13 @@
 /* Group setup: the libraries, and an environment without proxies and credentials. */
 static UNUSED int set_up_libraries(void **state)
 {
-    static const char *const names[] = { "http_proxy", "https_proxy", "all_proxy",
-                                         "no_proxy",   "HTTP_PROXY",  "HTTPS_PROXY",
-                                         "ALL_PROXY",  "NO_PROXY",    "HOME" };
+    static const char *const names[] = {
+        "http_proxy",         "https_proxy",     "all_proxy",
+        "no_proxy",           "HTTP_PROXY",      "HTTPS_PROXY",
+        "ALL_PROXY",          "NO_PROXY",        "HOME",
+        "XDG_RUNTIME_DIR",    "XDG_CONFIG_HOME", "REGISTRY_AUTH_FILE",
+        "DOCKER_AUTH_CONFIG",
+    };
 
     (void)state;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)

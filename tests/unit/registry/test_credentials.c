@@ -251,31 +251,126 @@ static void who_is_canceled_asks_nobody_and_another_may(void **state)
     assert_string_equal(find(credentials, "a.test", "x"), "store:a.test");
 }
 
-static void the_default_file_is_docker_s(void **state)
+/* Where the user's files are, in the order in which they count. */
+static const struct {
+    const char *variable; /* is set to the test's directory and below */
+    const char *below;
+    const char *file;
+} places[] = {
+    { "DOCKER_CONFIG", "docker", "docker/config.json" },
+    { "XDG_RUNTIME_DIR", "run", "run/containers/auth.json" },
+    { "XDG_CONFIG_HOME", "config", "config/containers/auth.json" },
+    { "HOME", "home", "home/.docker/config.json" },
+    { "HOME", "home", "home/.config/containers/auth.json" },
+};
+
+#define PLACES (sizeof(places) / sizeof(places[0]))
+
+static int set_up_places(void **state)
+{
+    static const char *const directories[] = { "docker",
+                                               "run",
+                                               "run/containers",
+                                               "config",
+                                               "config/containers",
+                                               "home",
+                                               "home/.docker",
+                                               "home/.config",
+                                               "home/.config/containers" };
+    char *dir = test_make_helper_dir();
+
+    for (size_t i = 0; i < sizeof(directories) / sizeof(directories[0]); i++) {
+        char path[1024];
+
+        snprintf(path, sizeof(path), "%s/%s", dir, directories[i]);
+        assert_int_equal(mkdir(path, 0700), 0);
+    }
+    for (size_t i = 0; i < PLACES; i++) {
+        char path[1024];
+        FILE *file;
+
+        snprintf(path, sizeof(path), "%s/%s", dir, places[i].below);
+        setenv(places[i].variable, path, 1);
+        snprintf(path, sizeof(path), "%s/%s", dir, places[i].file);
+        file = fopen(path, "w");
+        assert_non_null(file);
+        /* each knows all.test, and one registry of its own */
+        fprintf(
+            file,
+            "{\"auths\":{\"all.test\":{\"username\":\"%zu\"},\"%zu.test\":{\"username\":\"me\"}}}",
+            i, i);
+        fclose(file);
+    }
+    *state = dir;
+    return 0;
+}
+
+static int tear_down_places(void **state)
+{
+    for (size_t i = 0; i < PLACES; i++)
+        unsetenv(places[i].variable);
+    unsetenv("DOCKER_AUTH_CONFIG");
+    unsetenv("REGISTRY_AUTH_FILE");
+    setenv("DOCKER_CONFIG", "/nonexistent", 1);
+    test_remove_helper_dir(*state);
+    return 0;
+}
+
+static void expect_users(const char *path, const char *all, const char *own)
 {
     DRAY_AUTO_CREDENTIALS struct dray_credentials *credentials = NULL;
-    char dir[] = "/tmp/dray-test-XXXXXX";
-    char path[64];
-    FILE *file;
+    char known[PLACES + 1] = "";
 
-    (void)state;
-    assert_non_null(mkdtemp(dir));
-    snprintf(path, sizeof(path), "%s/config.json", dir);
-    file = fopen(path, "w");
-    assert_non_null(file);
-    fputs("{\"auths\":{\"a.test\":{\"username\":\"me\"}}}", file);
-    fclose(file);
-    setenv("DOCKER_CONFIG", dir, 1);
-    assert_ok(dray_credentials_new(NULL, NULL, NULL, &credentials, NULL));
-    assert_string_equal(find(credentials, "a.test", "x"), "me:");
-    unlink(path);
+    assert_ok(dray_credentials_new(path, NULL, NULL, &credentials, NULL));
+    assert_string_equal(find(credentials, "all.test", "x"), all);
+    for (size_t i = 0; i < PLACES; i++) {
+        char host[32];
 
-    /* without it: anonymous */
-    dray_credentials_free(DRAY_TAKE(credentials));
-    assert_ok(dray_credentials_new(NULL, NULL, NULL, &credentials, NULL));
-    assert_string_equal(find(credentials, "a.test", "x"), "");
-    rmdir(dir);
-    setenv("DOCKER_CONFIG", "/nonexistent", 1);
+        snprintf(host, sizeof(host), "%zu.test", i);
+        if (strcmp(find(credentials, host, "x"), "me:") == 0)
+            snprintf(known + strlen(known), 2, "%zu", i);
+    }
+    assert_string_equal(known, own);
+}
+
+static void the_files_of_docker_and_podman_are_read_in_turn(void **state) /* C-5 */
+{
+    char path[1024];
+
+    snprintf(path, sizeof(path), "%s/%s", (char *)*state, places[1].file);
+    expect_users(NULL, "0:", "012");
+    unsetenv("DOCKER_CONFIG"); /* then it is below the user's home */
+    expect_users(NULL, "3:", "123");
+    unsetenv("XDG_CONFIG_HOME");
+    expect_users(NULL, "3:", "134");
+    unsetenv("HOME");
+    expect_users(NULL, "1:", "1");
+    unsetenv("XDG_RUNTIME_DIR");
+    expect_users(NULL, "", "");
+    expect_users(path, "1:", "1");
+}
+
+static void the_environment_beats_the_usual_files_and_a_named_file_is_alone(void **state)
+{
+    struct dray_credentials *credentials = NULL;
+    struct dray_error err = { 0 };
+    char path[1024];
+
+    setenv("DOCKER_AUTH_CONFIG", "{\"auths\":{\"all.test\":{\"username\":\"env\"}}}", 1);
+    expect_users(NULL, "env:", "012");
+    snprintf(path, sizeof(path), "%s/%s", (char *)*state, places[2].file);
+    expect_users(path, "2:", "2");
+    setenv("REGISTRY_AUTH_FILE", path, 1);
+    expect_users(NULL, "2:", "2");
+    setenv("REGISTRY_AUTH_FILE", "/nonexistent/auth.json", 1);
+    assert_int_equal(dray_credentials_new(NULL, NULL, NULL, &credentials, &err), DRAY_EIO);
+    assert_contains(err.text, "/nonexistent/auth.json");
+    unsetenv("REGISTRY_AUTH_FILE");
+
+    setenv("DOCKER_AUTH_CONFIG", "{\"auths\": hunter2", 1);
+    assert_int_equal(dray_credentials_new(NULL, NULL, NULL, &credentials, &err), DRAY_EINVAL);
+    assert_contains(err.text, "DOCKER_AUTH_CONFIG");
+    assert_lacks(err.text, "hunter2");
 }
 
 static void a_named_file_must_be_there(void **state)
@@ -353,6 +448,7 @@ static void basic_is_encoded_as_rfc_7617_says(void **state)
 }
 
 #define helper_test(fn) cmocka_unit_test_setup_teardown(fn, set_up_helpers, tear_down_helpers)
+#define place_test(fn)  cmocka_unit_test_setup_teardown(fn, set_up_places, tear_down_places)
 
 int main(void)
 {
@@ -366,7 +462,8 @@ int main(void)
         helper_test(a_helper_that_fails_is_told_once_and_knows_nothing),
         helper_test(threads_that_want_the_same_ask_once),
         helper_test(who_is_canceled_asks_nobody_and_another_may),
-        cmocka_unit_test(the_default_file_is_docker_s),
+        place_test(the_files_of_docker_and_podman_are_read_in_turn),
+        place_test(the_environment_beats_the_usual_files_and_a_named_file_is_alone),
         cmocka_unit_test(a_named_file_must_be_there),
         cmocka_unit_test(a_pipe_is_refused_at_once),
         cmocka_unit_test(the_command_line_beats_the_file_but_not_at_mirrors),
