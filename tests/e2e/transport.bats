@@ -141,6 +141,22 @@ early_certificate() {
     says "not yet valid"
 }
 
+@test "H-17 a server that negotiates TLS anew in mid-answer is followed" {
+    local pid port program=$BATS_TEST_TMPDIR/tls_renegotiator
+    cc -pthread -D_GNU_SOURCE -o "$program" "$E2E_DIR/../support/tls_renegotiator.c" -lssl -lcrypto
+    hostile_start - --name behind --synthetic demo:3:300Ki
+    "$program" "${HOSTILE##*:}" "$CA/server.crt" "$CA/server.key" > "$BATS_TEST_TMPDIR/front" 2>&1 3>&- &
+    pid=$!
+    wait_until 10 test -s "$BATS_TEST_TMPDIR/front" || true
+    port=$(head -n 1 "$BATS_TEST_TMPDIR/front")
+    bounded "$DRAY" pull --cacert "$CA/ca.crt" "127.0.0.1:$port/demo"
+    kill "$pid"
+    hostile_stop behind
+    expect 0
+    check_store
+    grep -q renegotiated "$BATS_TEST_TMPDIR/front" || fail "nobody negotiated anew: $(< "$BATS_TEST_TMPDIR/front")"
+}
+
 @test "H-19 a proxy that wants to know who asks is told, or the user is" {
     local wants='{"match": {"listener": "plain", "lacks": ["proxy-authorization"]},
                   "action": {"status": 407, "headers": {"Proxy-Authenticate": "Basic realm=\"proxy\""}}}'
