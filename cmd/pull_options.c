@@ -59,9 +59,11 @@ const struct dray_option dray_pull_option_table[] = {
       .group = DRAY_GROUP_REGISTRY,
       VALUE(auth_file),
       .argument = "FILE",
-      .help = "credentials as docker and podman keep them, and the helpers that do (default: "
-              "$REGISTRY_AUTH_FILE; else $DOCKER_AUTH_CONFIG, which holds the content, docker's "
-              "config.json and podman's auth.json, each in its usual places)" },
+      .help =
+          "credentials as docker and podman keep them, and the helpers that do (default: "
+          "$REGISTRY_AUTH_FILE; else $DOCKER_AUTH_CONFIG, which holds the content, "
+          "$CREDENTIALS_DIRECTORY/auth.json, docker's config.json and podman's auth.json, each in "
+          "its usual places)" },
     { .name = "creds",
       .kind = DRAY_OPTION_TEXT,
       .group = DRAY_GROUP_REGISTRY,

@@ -12,8 +12,8 @@
 #include "registry/authfile.h"
 #include "registry/credential_helper.h"
 
-/* One in the environment, docker's, podman's two. */
-#define FILES_MAX 4
+/* One in the environment, a service's, docker's, podman's two. */
+#define FILES_MAX 5
 
 /* How often a thread that waits for another's helper looks at its cancel token. */
 #define CANCEL_LOOK_MS 100
@@ -139,7 +139,9 @@ static int add_usual(struct dray_credentials *credentials, struct dray_error *er
         rc = add_content(credentials, content, strlen(content), err);
     if (rc < 0)
         return dray_error_wrap(err, rc, "DOCKER_AUTH_CONFIG");
-    rc = add_of_user(credentials, "DOCKER_CONFIG", "config.json", ".docker/config.json", err);
+    rc = add_if_there(credentials, getenv("CREDENTIALS_DIRECTORY"), "auth.json", err);
+    if (rc == DRAY_OK)
+        rc = add_of_user(credentials, "DOCKER_CONFIG", "config.json", ".docker/config.json", err);
     if (rc == DRAY_OK)
         rc = add_if_there(credentials, getenv("XDG_RUNTIME_DIR"), "containers/auth.json", err);
     if (rc == DRAY_OK)

@@ -18,7 +18,8 @@ struct dray_credentials;
 /**
  * Read the file at path, or at $REGISTRY_AUTH_FILE. When neither is given, those of these that are
  * there, the first that knows a registry counts: $DOCKER_AUTH_CONFIG, which holds a file's content;
- * $DOCKER_CONFIG/config.json or ~/.docker/config.json; $XDG_RUNTIME_DIR/containers/auth.json;
+ * $CREDENTIALS_DIRECTORY/auth.json, from systemd's LoadCredential=; $DOCKER_CONFIG/config.json or
+ * ~/.docker/config.json; $XDG_RUNTIME_DIR/containers/auth.json;
  * $XDG_CONFIG_HOME/containers/auth.json or ~/.config/containers/auth.json.
  *
  * @param user_password  "USER:PASSWORD" for every registry; beats the files; may be NULL

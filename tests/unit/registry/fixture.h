@@ -47,11 +47,20 @@
 static UNUSED int set_up_libraries(void **state)
 {
     static const char *const names[] = {
-        "http_proxy",         "https_proxy",     "all_proxy",
-        "no_proxy",           "HTTP_PROXY",      "HTTPS_PROXY",
-        "ALL_PROXY",          "NO_PROXY",        "HOME",
-        "XDG_RUNTIME_DIR",    "XDG_CONFIG_HOME", "REGISTRY_AUTH_FILE",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "no_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+        "HOME",
+        "XDG_RUNTIME_DIR",
+        "XDG_CONFIG_HOME",
+        "REGISTRY_AUTH_FILE",
         "DOCKER_AUTH_CONFIG",
+        "CREDENTIALS_DIRECTORY",
     };
 
     (void)state;

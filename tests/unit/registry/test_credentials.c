@@ -257,6 +257,7 @@ static const struct {
     const char *below;
     const char *file;
 } places[] = {
+    { "CREDENTIALS_DIRECTORY", "service", "service/auth.json" },
     { "DOCKER_CONFIG", "docker", "docker/config.json" },
     { "XDG_RUNTIME_DIR", "run", "run/containers/auth.json" },
     { "XDG_CONFIG_HOME", "config", "config/containers/auth.json" },
@@ -268,15 +269,10 @@ static const struct {
 
 static int set_up_places(void **state)
 {
-    static const char *const directories[] = { "docker",
-                                               "run",
-                                               "run/containers",
-                                               "config",
-                                               "config/containers",
-                                               "home",
-                                               "home/.docker",
-                                               "home/.config",
-                                               "home/.config/containers" };
+    static const char *const directories[] = {
+        "service",           "docker", "run",          "run/containers", "config",
+        "config/containers", "home",   "home/.docker", "home/.config",   "home/.config/containers",
+    };
     char *dir = test_make_helper_dir();
 
     for (size_t i = 0; i < sizeof(directories) / sizeof(directories[0]); i++) {
@@ -338,13 +334,15 @@ static void the_files_of_docker_and_podman_are_read_in_turn(void **state) /* C-5
     char path[1024];
 
     snprintf(path, sizeof(path), "%s/%s", (char *)*state, places[1].file);
-    expect_users(NULL, "0:", "012");
+    expect_users(NULL, "0:", "0123");
+    unsetenv("CREDENTIALS_DIRECTORY");
+    expect_users(NULL, "1:", "123");
     unsetenv("DOCKER_CONFIG"); /* then it is below the user's home */
-    expect_users(NULL, "3:", "123");
+    expect_users(NULL, "4:", "234");
     unsetenv("XDG_CONFIG_HOME");
-    expect_users(NULL, "3:", "134");
+    expect_users(NULL, "4:", "245");
     unsetenv("HOME");
-    expect_users(NULL, "1:", "1");
+    expect_users(NULL, "2:", "2");
     unsetenv("XDG_RUNTIME_DIR");
     expect_users(NULL, "", "");
     expect_users(path, "1:", "1");
@@ -357,7 +355,7 @@ static void the_environment_beats_the_usual_files_and_a_named_file_is_alone(void
     char path[1024];
 
     setenv("DOCKER_AUTH_CONFIG", "{\"auths\":{\"all.test\":{\"username\":\"env\"}}}", 1);
-    expect_users(NULL, "env:", "012");
+    expect_users(NULL, "env:", "0123");
     snprintf(path, sizeof(path), "%s/%s", (char *)*state, places[2].file);
     expect_users(path, "2:", "2");
     setenv("REGISTRY_AUTH_FILE", path, 1);
