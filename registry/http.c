@@ -428,6 +428,8 @@ int dray_http_exchange(struct dray_client *client, const struct dray_http_reques
     }
     rc = drive(&exchange);
     response->reach = reach_of_peer(client, request->url);
+    if (rc < 0 && rc != DRAY_ECANCELED && !exchange.waiting)
+        atomic_fetch_add(&client->registry->connect_failures, 1);
     if (!exchange.waiting) /* it never came to the request */
         response->connect_ms = dray_now_ms() - exchange.start_ms;
     /* Of an exchange that is not over, this closes the connection or resets the stream. */

@@ -139,6 +139,7 @@ static CURLcode set_options(const struct dray_http_request *request, struct dray
                             struct curl_slist *headers, bool trusted)
 {
     struct dray_registry *registry = client->registry;
+    const uint32_t failures = atomic_load(&registry->connect_failures);
     CURL *easy = client->easy;
     CURLcode code;
 
@@ -150,6 +151,9 @@ static CURLcode set_options(const struct dray_http_request *request, struct dray
     SET(CURLOPT_QUICK_EXIT, 1L); /* do not wait for a name lookup when canceled */
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)registry->connect_timeout_ms);
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
+    if (client->failures_seen != failures)
+        SET(CURLOPT_DNS_CACHE_TIMEOUT, 0L);
+    client->failures_seen = failures;
     SET(CURLOPT_BUFFERSIZE, request->on_body ? registry->blob_buffer_bytes : DOCUMENT_BUFFER_BYTES);
     SET(CURLOPT_HTTP_CONTENT_DECODING, 0L);
     SET(CURLOPT_USERAGENT, registry->user_agent);

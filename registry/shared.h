@@ -1,11 +1,12 @@
 /* Inside of struct dray_registry and struct dray_client, for the files of this room only. A
- * registry is immutable once there are clients, but for the token cache and libcurl's caches, which
- * lock themselves. */
+ * registry is immutable once there are clients, but for a count, the token cache and libcurl's
+ * caches, which lock themselves. */
 #ifndef DRAY_REGISTRY_SHARED_H
 #define DRAY_REGISTRY_SHARED_H
 
 #include <curl/curl.h>
 #include <openssl/x509_vfy.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -50,6 +51,10 @@ struct dray_registry {
     struct dray_credentials *credentials;
     struct dray_auth *auth;
 
+    /* Exchanges that did not connect. Names may have moved then, so libcurl's cache of them, which
+     * keeps each for a minute, is passed by. */
+    _Atomic uint32_t connect_failures;
+
     CURLSH *share;                                   /* names and TLS sessions */
     struct dray_mutex share_mu[CURL_LOCK_DATA_LAST]; /* each guards one kind of libcurl's data */
 };
@@ -61,6 +66,7 @@ struct dray_client {
     CURL *easy;
     uint8_t *body; /* blob_buffer_bytes of a streamed body, to be handed on; NULL until needed */
     size_t body_len;
+    uint32_t failures_seen; /* of the registry's connect_failures */
     char detail[CURL_ERROR_SIZE];
 };
 

@@ -111,6 +111,27 @@ in_hosts() {
     done
 }
 
+@test "H-16 a name that moves to another address in mid-pull is followed" {
+    local port pid
+    if ! unshare -m true 2> /dev/null; then skip "needs the right to mount a file system"; fi
+    port=$(free_port)
+    echo '127.0.0.2 moves.test' > "$BATS_TEST_TMPDIR/hosts"
+    hostile_start - --name before --listen "main=http://127.0.0.2:$port" --synthetic demo:3:100Ki
+    hostile_scenario '{"rules": [{"match": {"kind": "blob"}, "action": {"stall": 0.5}}]}' > "$BATS_TEST_TMPDIR/admin"
+    DRAY_STORE=$STORE unshare -m bash -c 'mount --bind "$0" /etc/hosts && exec "$@"' "$BATS_TEST_TMPDIR/hosts" \
+        timeout 30 "$DRAY" pull --plain-http --timeout 5s --retries 3 "moves.test:$port/demo" > "$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
+    pid=$!
+    wait_until 20 bash -c ". '$BATS_TEST_DIRNAME/helpers.bash'; server_use before; hostile_stats | jq -e '.seconds | add > 100000'" > /dev/null
+    echo '127.0.0.1 moves.test' > "$BATS_TEST_TMPDIR/hosts"
+    hostile_start - --name after --listen "main=http://127.0.0.1:$port" --synthetic demo:3:100Ki
+    hostile_stop before
+    status=0
+    wait "$pid" || status=$?
+    hostile_stop after
+    [[ $status -eq 0 ]] || fail "status $status: $(< "$BATS_TEST_TMPDIR/out")"
+    check_store
+}
+
 @test "H-16 a name all of whose addresses are dead is named" {
     if ! unshare -m true 2> /dev/null; then skip "needs the right to mount a file system"; fi
     in_hosts '::1 two.test' '127.0.0.1 two.test' -- "$DRAY" pull --plain-http --retries 1 two.test:1/demo
