@@ -401,15 +401,11 @@ int dray_auth_refused(struct dray_client *client, const struct dray_endpoint *en
                       const struct dray_auth_grant *used, struct dray_error *err)
 {
     struct dray_auth *auth = dray_client_registry(client)->auth;
-    const struct dray_credential *credential = credential_of(client, endpoint, repository);
     struct dray_challenge challenge;
     struct entry *fresh;
     struct entry *entry;
     int rc;
 
-    /* Who stopped waiting for a credential helper is not anonymous. */
-    if (dray_cancel_fired(dray_client_cancel(client)))
-        return dray_error_set(err, DRAY_ECANCELED, "canceled");
     if (!choose_challenge(response, &challenge)) {
         rc = drop_token(auth, endpoint, repository, used);
         return rc < 0 ? not_logged_in(endpoint, response, err) : rc;
@@ -418,8 +414,14 @@ int dray_auth_refused(struct dray_client *client, const struct dray_endpoint *en
         rc = check_realm(endpoint, challenge.realm, response->reach, err);
         if (rc < 0)
             return rc;
-    } else if (!credential || dray_secret_empty(&credential->basic) || used->generation != 0) {
-        return not_logged_in(endpoint, response, err);
+    } else {
+        const struct dray_credential *credential = credential_of(client, endpoint, repository);
+
+        /* Who stopped waiting for a credential helper is not anonymous. */
+        if (dray_cancel_fired(dray_client_cancel(client)))
+            return dray_error_set(err, DRAY_ECANCELED, "canceled");
+        if (!credential || dray_secret_empty(&credential->basic) || used->generation != 0)
+            return not_logged_in(endpoint, response, err);
     }
 
     fresh = make_entry(endpoint, repository, &challenge, response->reach);

@@ -1,9 +1,9 @@
 /* The easy handle is driven through the multi handle so that the cancel token can wake the wait.
  *
  * libcurl hands out a body by 16 KiB, however much it has received. What came at once is put
- * together again before it is handed on: the copy costs less than so many small writes cost
- * (measured on ext4: 700 MB in writes of 16 KiB took 0.20 s of CPU, with the copy 0.10 s; two
- * threads in one file 0.36 s and 0.14 s). */
+ * together again before it is handed on: the copy costs less than so many small writes do. Measured
+ * on ext4: 700 MB in writes of 16 KiB took 0.23 s of CPU, with the copy 0.12 s; a whole pull of
+ * them by two workers 1.87 s and 1.36 s. */
 #include "registry/http.h"
 
 #include <curl/curl.h>

@@ -10,19 +10,15 @@
  *
  * Each direction of a connection is a "way": a ring of bytes, a ring of arrivals that say when
  * which bytes are due, a thread that reads and one that writes. */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <pthread.h>
 #include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "relay.h"
 
 /* One way of two: a window of 8 MiB, a little more than Linux grants by default (the maximum of
  * net.ipv4.tcp_rmem is 6 MiB). At 25 ms a connection so gets up to 168 MB/s. */
@@ -71,12 +67,6 @@ static void sleep_until(int64_t due_ns)
 
     while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, NULL) == EINTR)
         continue;
-}
-
-static void die(const char *what)
-{
-    perror(what);
-    exit(1);
 }
 
 /* How many bytes may be read into one piece of the ring; 0: the writer is dead. */
@@ -230,10 +220,9 @@ static void run_way_threads(struct link *link)
 static void *serve(void *arg)
 {
     int near = (int)(intptr_t)arg, far = socket(AF_INET, SOCK_STREAM, 0), on = 1;
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(target_port) };
+    struct sockaddr_in address = loopback(target_port);
     struct link *link;
 
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     link = calloc(1, sizeof *link);
     if (far < 0 || !link)
         die("connection");
@@ -252,25 +241,8 @@ static void *serve(void *arg)
     return NULL;
 }
 
-static int listen_anywhere(void)
-{
-    struct sockaddr_in address = { .sin_family = AF_INET };
-    socklen_t len = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, len) < 0 || listen(fd, 1024) < 0 ||
-        getsockname(fd, (struct sockaddr *)&address, &len) < 0)
-        die("listen");
-    printf("%d\n", ntohs(address.sin_port));
-    fflush(stdout);
-    return fd;
-}
-
 int main(int argc, char **argv)
 {
-    int listener;
-
     if (argc < 3 || argc > 4) {
         fprintf(stderr, "usage: delay_relay TARGET_PORT ONE_WAY_MS [BYTES_PER_SECOND]\n");
         return 2;
@@ -278,15 +250,5 @@ int main(int argc, char **argv)
     target_port = (uint16_t)strtol(argv[1], NULL, 10);
     one_way_ns = (int64_t)(strtod(argv[2], NULL) * 1e6);
     bytes_per_s = argc == 4 ? strtoll(argv[3], NULL, 10) : 0;
-    listener = listen_anywhere();
-    for (;;) {
-        int fd = accept(listener, NULL, NULL);
-        pthread_t thread;
-
-        if (fd < 0)
-            continue;
-        if (pthread_create(&thread, NULL, serve, (void *)(intptr_t)fd) != 0)
-            die("pthread_create");
-        pthread_detach(thread);
-    }
+    serve_for_ever(serve);
 }

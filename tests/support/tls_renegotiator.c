@@ -6,31 +6,18 @@
  * 127.0.0.1:TARGET_PORT, where no TLS is spoken. Each EVERY_BYTES of answers it asks its client for
  * another handshake (HelloRequest, RFC 5246 section 7.4.1.1), and prints a line when that is done.
  * It runs until it is killed. */
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/socket.h>
 #include <unistd.h>
+
+#include "relay.h"
 
 #define EVERY_BYTES 100000
 
 static uint16_t target_port;
 static SSL_CTX *context;
-
-static void die(const char *what)
-{
-    perror(what);
-    ERR_print_errors_fp(stderr);
-    exit(1);
-}
 
 static void on_state(const SSL *ssl, int where, int value)
 {
@@ -91,10 +78,9 @@ static void carry(SSL *ssl, int near, int far)
 static void *serve(void *arg)
 {
     int near = (int)(intptr_t)arg, far = socket(AF_INET, SOCK_STREAM, 0);
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(target_port) };
+    struct sockaddr_in address = loopback(target_port);
     SSL *ssl = SSL_new(context);
 
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (far < 0 || !ssl || !SSL_set_fd(ssl, near))
         die("connection");
     if (SSL_accept(ssl) == 1 && connect(far, (struct sockaddr *)&address, sizeof address) == 0)
@@ -106,25 +92,8 @@ static void *serve(void *arg)
     return NULL;
 }
 
-static int listen_anywhere(void)
-{
-    struct sockaddr_in address = { .sin_family = AF_INET };
-    socklen_t len = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, len) < 0 || listen(fd, 64) < 0 ||
-        getsockname(fd, (struct sockaddr *)&address, &len) < 0)
-        die("listen");
-    printf("%d\n", ntohs(address.sin_port));
-    fflush(stdout);
-    return fd;
-}
-
 int main(int argc, char **argv)
 {
-    int listener;
-
     if (argc != 4) {
         fprintf(stderr, "usage: tls_renegotiator TARGET_PORT CERTIFICATE KEY\n");
         return 2;
@@ -140,15 +109,5 @@ int main(int argc, char **argv)
      */
     SSL_CTX_clear_mode(context, SSL_MODE_AUTO_RETRY);
     SSL_CTX_set_info_callback(context, on_state);
-    listener = listen_anywhere();
-    for (;;) {
-        int fd = accept(listener, NULL, NULL);
-        pthread_t thread;
-
-        if (fd < 0)
-            continue;
-        if (pthread_create(&thread, NULL, serve, (void *)(intptr_t)fd) != 0)
-            die("pthread_create");
-        pthread_detach(thread);
-    }
+    serve_for_ever(serve);
 }
